@@ -1,0 +1,1 @@
+"""What is written down: tables, ids, recipes, Parquet files, audio bytes and splits."""

@@ -1,0 +1,520 @@
+"""The tables: one frozen dataclass per row kind, and the Arrow schema that follows from it.
+
+Conventions
+    The unit is in the name (`snr_db`, `rt60_s`, `level_dbfs`); no unit means linear or a count. `None` means unknown or
+    not applicable, never 0, -1 or "". Positions in audio are samples per channel at the rate named beside them.
+    A mapping is a list of (key, value) structs, because Arrow's map type is not readable everywhere.
+    Audio is `struct<bytes: binary, path: string>`, the layout that Hugging Face `datasets` plays.
+
+The Arrow schema is derived from the annotations, so a column exists once, here. `X | None` becomes a nullable field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+__all__ = [
+    "OUTPUT_VERSION",
+    "SCHEMA_VERSION",
+    "Audio",
+    "Dropped",
+    "Estimate",
+    "Failed",
+    "KeyNumber",
+    "KeyText",
+    "Leak",
+    "Mixture",
+    "NoiseMeasure",
+    "NoiseTrack",
+    "Output",
+    "Plan",
+    "Room",
+    "Score",
+    "Segment",
+    "Source",
+    "System",
+    "Talker",
+    "TalkerMeasure",
+    "Timing",
+    "arrow_schema",
+    "audio_columns",
+    "from_table",
+    "table_name",
+    "to_table",
+]
+
+SCHEMA_VERSION = 1
+"""Changes when a column changes its name, type or meaning."""
+
+OUTPUT_VERSION = 1
+"""Changes whenever audio, ids or scores change for the same recipe. A golden file in the tests enforces it."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Encoded audio: `bytes` of a FLAC or WAV file, `path` its name (the suffix tells the format)."""
+
+    bytes: bytes
+    path: str
+
+
+@dataclass(frozen=True)
+class KeyNumber:
+    key: str
+    value: float
+
+
+@dataclass(frozen=True)
+class KeyText:
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One recording of a corpus, as `hubbub scan` found it.
+
+    `source_id` hashes the decoded samples and the rate. `peak` and `clipped_fraction` are the largest over channels, `dc` the
+    one largest in magnitude; levels, activity and bandwidth are measured on channel 0.
+    """
+
+    source_id: str
+    kind: str  # speech | noise | rir | music | other
+    uri: str
+    status: str  # ok | rejected
+    reason: str | None = None
+    message: str | None = None
+    frames: int | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+    duration_s: float | None = None
+    format: str | None = None
+    subtype: str | None = None
+    bandwidth_hz: float | None = None
+    peak: float | None = None
+    clipped_fraction: float | None = None
+    dc: float | None = None
+    rms_dbfs: float | None = None
+    active_level_dbfs: float | None = None
+    activity: float | None = None
+    lufs: float | None = None
+    corpus: str | None = None
+    recording_id: str | None = None
+    session_id: str | None = None
+    speaker_id: str | None = None
+    gender: str | None = None
+    language: str | None = None
+    transcript: str | None = None
+    labels: list[str] = field(default_factory=list)
+    noise_class: str | None = None
+    room_id: str | None = None
+    rt60_s: float | None = None
+    licence: str | None = None
+    attribution: str | None = None
+    split: str | None = None
+    screens: list[KeyNumber] = field(default_factory=list)
+    extra: list[KeyText] = field(default_factory=list)
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A stretch of one channel of one source, and where it goes.
+
+    `start` and `frames` count at the source's own `sample_rate`; `at` and `length` at the mixture's. Where a segment begins before
+    its predecessor ends, the two are cross-faded with equal power over the overlap.
+    """
+
+    source_id: str
+    channel: int
+    sample_rate: int
+    start: int
+    frames: int
+    at: int
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talker:
+    """One talker of a mixture. Talker 0 is the target; its level is absolute, the others' are relative to it (`sir_db`)."""
+
+    role: str  # target | interferer
+    speaker_id: str | None
+    segments: list[Segment]
+    level_dbfs: float | None
+    level_kind: str
+    sir_db: float | None = None
+    transcript: str | None = None
+    language: str | None = None
+    gender: str | None = None
+    position_m: list[float] | None = None
+    rir_source_id: str | None = None
+    rir_channel: int | None = None
+    rir_sample_rate: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseTrack:
+    """One noise of a mixture: segments of one recording, looped with cross-fades at `loop_seams` where it is too short."""
+
+    source_id: str
+    recording_id: str | None
+    noise_class: str | None
+    segments: list[Segment]
+    loop_seams: list[int]
+    snr_db: float
+    snr_kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """The room of a mixture: `measured` (RIRs from a corpus) or `shoebox` (simulated)."""
+
+    engine: str
+    room_id: str
+    size_m: list[float] | None = None
+    rt60_requested_s: float | None = None
+    absorption: float | None = None
+    max_order: int | None = None
+    array_positions_m: list[list[float]] | None = None
+    redraws: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Every choice made for one mixture; no audio has been read."""
+
+    mixture_id: str
+    split: str
+    index: int
+    dataset: str
+    seed: int
+    sample_rate: int
+    frames: int
+    resampler: str | None
+    target_kind: str  # dry_aligned | direct | early | image
+    early_ms: float | None
+    talkers: list[Talker]
+    noises: list[NoiseTrack]
+    room: Room | None
+    licences: list[str]
+    condition: list[KeyText] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TalkerMeasure:
+    """What was measured on one talker's image at the reference channel, after the common gain."""
+
+    level_dbfs: float | None
+    rms_dbfs: float | None
+    activity: float | None
+    sir_db: float | None
+    direct_delay_samples: float | None
+    onset_samples: int | None
+    distance_m: float | None
+    azimuth_deg: float | None
+    elevation_deg: float | None
+    rt60_s: float | None
+    edt_s: float | None
+    drr_db: float | None
+    c50_db: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseMeasure:
+    """Level of one noise after the common gain, and the SNR of talker 0 over it under each definition."""
+
+    rms_dbfs: float | None
+    snr_p56_active_db: float | None
+    snr_rms_active_db: float | None
+    snr_rms_db: float | None
+    snr_lufs_lu: float | None
+    snr_peak_db: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture(Plan):
+    """A rendered mixture: all of its plan, what was measured on the written signals, and the audio.
+
+    `snr_db` is talker 0 over the sum of all noises under the recipe's definition `snr_kind`, measured after rounding to the written
+    format. Columns from `duration_s` to `transcript` repeat facts of the nested columns so that tables can be sliced by them.
+    """
+
+    duration_s: float
+    snr_db: float | None
+    snr_kind: str | None
+    sir_db: float | None
+    overlap_ratio: float | None
+    level_dbfs: float | None
+    gain_db: float
+    gain_reason: str | None
+    peak: float
+    residual_dbfs: float | None
+    reverberant: bool
+    room_engine: str | None
+    rt60_s: float | None
+    drr_db: float | None
+    speaker_id: str | None
+    language: str | None
+    gender: str | None
+    noise_class: str | None
+    bandwidth_hz: float | None
+    transcript: str | None
+    talker_measures: list[TalkerMeasure]
+    noise_measures: list[NoiseMeasure]
+    sha256: list[KeyText]
+    sources_digest: str
+    mixture: Audio | None = None
+    target: Audio | None = None
+    noise: Audio | None = None
+    image: Audio | None = None
+    early: Audio | None = None
+    late: Audio | None = None
+    direct: Audio | None = None
+    dry_aligned: Audio | None = None
+    talker_1: Audio | None = None
+    talker_2: Audio | None = None
+    talker_3: Audio | None = None
+    talker_4: Audio | None = None
+    talker_5: Audio | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One named output of a system."""
+
+    name: str
+    audio: Audio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a system produced for one mixture. `status` is `ok`, `ok_len` (wrong length, kept) or `failed` with a reason."""
+
+    system_id: str
+    mixture_id: str
+    status: str
+    reason: str | None
+    message: str | None
+    sample_rate: int | None
+    length_delta: int | None
+    outputs: list[Output]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One metric of one output of one system on one mixture.
+
+    `status` is one of `ok`, `ok_len`, `floor`, `excluded_ref`, `too_short`, `crashed`, `timeout`, `missing`, `error`; `value` is null for
+    those that give no number. `length_delta` and `lag` are in samples (estimate minus reference).
+    """
+
+    system_id: str
+    mixture_id: str
+    output: str
+    metric: str
+    value: float | None
+    status: str
+    reason: str | None
+    reference: str
+    sample_rate: int | None
+    resampler: str | None
+    length_delta: int | None
+    lag: int | None
+    flags: list[str]
+    metric_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A system as it was run on a dataset."""
+
+    system_id: str
+    name: str
+    kind: str
+    sample_rate: int | None
+    settings: list[KeyText]
+    asset_sha256: list[KeyText]
+    licence: str | None
+    url: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What one item of a stage cost. Kept apart from the data so that data stay the same bytes in every run."""
+
+    stage: str
+    id: str
+    system_id: str | None
+    seconds_compute: float
+    seconds_audio: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """A row that a rule refused."""
+
+    stage: str
+    id: str
+    reason: str
+    message: str
+    source_id: str | None
+    shard: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A row that raised something unexpected, crashed its process or ran out of time."""
+
+    stage: str
+    id: str
+    reason: str
+    message: str
+    source_id: str | None
+    shard: str
+    traceback_digest: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """A speaker, session, recording, room or source that two splits share."""
+
+    kind: str
+    key: str
+    splits: list[str]
+    rows: int
+
+
+TABLES: dict[str, type] = {
+    "sources": Source,
+    "plan": Plan,
+    "mixtures": Mixture,
+    "estimates": Estimate,
+    "scores": Score,
+    "systems": System,
+    "timings": Timing,
+    "dropped": Dropped,
+    "failed": Failed,
+    "leaks": Leak,
+}
+
+Row = TypeVar("Row")
+
+_SCALARS: dict[type, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+}
+
+
+def table_name(row_type: type) -> str:
+    """The name of the table whose rows are `row_type`."""
+    return next(name for name, kind in TABLES.items() if kind is row_type)
+
+
+def _arrow_type(annotation: Any) -> tuple[pa.DataType, bool]:
+    """Arrow type of an annotation, and whether it may be null."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        (inner,) = [a for a in typing.get_args(annotation) if a is not type(None)]
+        return _arrow_type(inner)[0], True
+    if typing.get_origin(annotation) is list:
+        (item,) = typing.get_args(annotation)
+        return pa.list_(_arrow_type(item)[0]), False
+    if annotation is Audio:  # nullable members, as Hugging Face writes them: its reader compares the types exactly
+        return pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]), False
+    if dataclasses.is_dataclass(annotation):
+        return pa.struct(_fields(typing.cast(type, annotation), nullable=True)), False
+    return _SCALARS[annotation], False
+
+
+def _fields(row_type: type, *, nullable: bool = False) -> list[pa.Field]:
+    hints = typing.get_type_hints(row_type)
+    out = []
+    for name in (f.name for f in dataclasses.fields(row_type)):
+        kind, optional = _arrow_type(hints[name])
+        out.append(pa.field(name, kind, nullable=nullable or optional))
+    return out
+
+
+def audio_columns(row_type: type) -> list[str]:
+    """Names of the columns of `row_type` that hold audio."""
+    hints = typing.get_type_hints(row_type)
+    return [f.name for f in dataclasses.fields(row_type) if Audio in typing.get_args(hints[f.name])]
+
+
+@functools.cache
+def arrow_schema(row_type: type, columns: tuple[str, ...] | None = None, sample_rate: int | None = None) -> pa.Schema:
+    """The Arrow schema of a table; `columns` keeps only those (in schema order).
+
+    With audio columns, the schema carries the `huggingface` metadata that makes `datasets` decode and play them at `sample_rate`.
+    """
+    fields = [f for f in _fields(row_type) if columns is None or f.name in columns]
+    metadata = {"hubbub.schema": f"{table_name(row_type)}/{SCHEMA_VERSION}"}
+    audio = [name for name in audio_columns(row_type) if any(f.name == name for f in fields)]
+    if audio:
+        feature: dict[str, Any] = {"_type": "Audio"} | ({"sampling_rate": sample_rate} if sample_rate else {})
+        metadata["huggingface"] = json.dumps({"info": {"features": {name: feature for name in audio}}})
+    return pa.schema(fields, metadata=metadata)
+
+
+def to_table(rows: Iterable[Any], row_type: type, schema: pa.Schema | None = None) -> pa.Table:
+    """Rows (dataclasses of `row_type`) as an Arrow table with `schema` (default: the whole table's)."""
+    schema = schema or arrow_schema(row_type)
+    names = schema.names
+    plain = [{name: _plain(getattr(row, name)) for name in names} for row in rows]
+    return pa.Table.from_pylist(plain, schema=schema)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return value
+
+
+def from_table(table: pa.Table, row_type: type[Row]) -> list[Row]:
+    """Rows of an Arrow table as dataclasses. Columns the table lacks take the dataclass's default."""
+    return [_build(row_type, values) for values in table.to_pylist()]
+
+
+@functools.cache
+def _builders(row_type: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(row_type)
+    return {f.name: hints[f.name] for f in dataclasses.fields(row_type)}
+
+
+def _build(row_type: type[Row], values: dict[str, Any]) -> Row:
+    hints = _builders(row_type)
+    return row_type(**{name: _value(hints[name], value) for name, value in values.items() if name in hints})
+
+
+def _value(annotation: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        (annotation,) = [a for a in typing.get_args(annotation) if a is not type(None)]
+    if typing.get_origin(annotation) is list:
+        (item,) = typing.get_args(annotation)
+        return [_value(item, v) for v in value]
+    if dataclasses.is_dataclass(annotation):
+        return _build(typing.cast(type, annotation), value)
+    return value
+
+
+def keys(pairs: Sequence[KeyText | KeyNumber]) -> dict[str, Any]:
+    """A list of (key, value) structs as a dict."""
+    return {pair.key: pair.value for pair in pairs}

@@ -1,0 +1,1 @@
+"""Scores to pages: leaderboard, breakdowns, listening examples and figures."""

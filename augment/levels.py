@@ -1,0 +1,516 @@
+"""Levels of a signal, and the SNR of one over another, each under a definition that is named.
+
+RMS, peak, DC and clipping; the active speech level of ITU-T P.56 (method B); programme loudness of ITU-R BS.1770-4;
+occupied bandwidth; five kinds of SNR and the gain that realises one.
+
+Conventions
+    Signals are float32 with full scale 1.0, shape (samples,); `peak`, `dc`, `clipped_fraction` and `loudness_lufs`
+    also take (channels, samples).
+    Levels are in dBFS: 20 log10(RMS), so that a full-scale sine is at -3.01. LUFS is another quantity.
+    `None` means undefined: the level of silence, the loudness of less than 0.4 s. Infinity and NaN raise ValueError.
+    All sums are float64, in an order that depends on the length alone.
+
+    SNR kinds, with speech and noise on the reference channel:
+        p56_active  P.56 active level of speech less the RMS level of noise over the samples that P.56 calls active
+        rms_active  RMS levels of both over those samples
+        rms         RMS levels of both over the placed span (start, stop), padding excluded; without one, over all
+        lufs        difference in loudness (LU)
+        peak        difference in peak level
+
+Source
+    ITU-T P.56 (12/2011), method B. ITU-R BS.1770-4 (10/2015), annex 1. Bandwidth: the -50 dB rule of the URGENT
+    challenge.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+
+__all__ = [
+    "SNR_KINDS",
+    "ActiveLevel",
+    "active_level",
+    "active_mask",
+    "bandwidth_hz",
+    "clipped_fraction",
+    "db",
+    "dc",
+    "from_db",
+    "loudness_lufs",
+    "noise_gain",
+    "peak",
+    "rms_dbfs",
+    "snr_all",
+    "snr_db",
+]
+
+Signal = npt.NDArray[np.float32]
+Power = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Array = npt.NDArray[np.floating[Any]]
+Span = tuple[int, int]
+
+SNR_KINDS = ("p56_active", "rms_active", "rms", "lufs", "peak")
+
+CLIPPED = 1.0 - 2.0**-15
+"""Full scale of 16 bit: its largest positive sample is 1 - 2^-15."""
+
+MARGIN_DB = 15.9
+TIME_CONSTANT_S = 0.03
+_HANGOVERS_PER_S = 5  # 0.2 s
+_LOWEST, _HIGHEST = -40, 8
+_THRESHOLDS: Power = np.exp2(np.arange(_LOWEST, _HIGHEST + 1, dtype=np.float64))
+_TINY = 1e-60  # keeps recursions out of the subnormal range, where they are a hundred times slower
+
+
+def db(amplitude: float) -> float | None:
+    """20 log10(amplitude); `None` at zero."""
+    return 20.0 * math.log10(amplitude) if amplitude > 0 else None
+
+
+def from_db(level_db: float) -> float:
+    """Amplitude of a level: 10^(level_db / 20)."""
+    return float(10.0 ** (level_db / 20.0))
+
+
+# Plain levels
+
+
+def rms_dbfs(x: Array) -> float | None:
+    """RMS level of (samples,); `None` for silence."""
+    return _level(_mean_square(_row("x", x)))
+
+
+def peak(x: Array) -> float:
+    """Largest magnitude."""
+    return float(np.max(np.abs(_rows("x", x))))
+
+
+def dc(x: Array) -> float:
+    """Mean of the channel whose mean is largest in magnitude."""
+    means = np.atleast_1d(np.mean(_rows("x", x), axis=-1, dtype=np.float64))
+    return float(means[np.argmax(np.abs(means))])
+
+
+def clipped_fraction(x: Array) -> float:
+    """Share of samples at full scale or above (magnitude 1 - 2^-15 or more), on the channel with the most of them.
+
+    It does not see a signal that was clipped first and turned down later.
+    """
+    return float(np.max(np.mean(np.abs(_rows("x", x)) >= CLIPPED, axis=-1)))
+
+
+def _row(name: str, x: Array) -> Signal:
+    if x.ndim != 1 or x.size == 0:
+        raise ValueError(f"{name} must have shape (samples,) and not be empty, got {x.shape}")
+    return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def _rows(name: str, x: Array) -> Signal:
+    if x.ndim not in (1, 2) or x.size == 0:
+        raise ValueError(f"{name} must have shape (samples,) or (channels, samples) and not be empty, got {x.shape}")
+    rows = np.ascontiguousarray(np.atleast_2d(x), dtype=np.float32)
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{name} must be finite, got infinity or NaN")
+    return rows
+
+
+def _finite(value: float, name: str = "x") -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got infinity or NaN")
+    return value
+
+
+def _level(mean_square: float | None) -> float | None:
+    return 10.0 * math.log10(mean_square) if mean_square else None
+
+
+def _mean_square(x: Signal) -> float:
+    return _finite(_energy(x)) / x.size
+
+
+def _masked_mean_square(x: Signal, mask: Mask) -> float | None:
+    count = int(np.count_nonzero(mask))
+    return _finite(_masked_energy(x, mask)) / count if count else None
+
+
+@numba.njit(cache=True)
+def _energy(x: Signal) -> float:
+    total = np.zeros(8)
+    whole = x.size - x.size % 8
+    for i in range(0, whole, 8):
+        for lane in range(8):
+            total[lane] += np.float64(x[i + lane]) ** 2
+    for i in range(whole, x.size):
+        total[0] += np.float64(x[i]) ** 2
+    return float(total.sum())
+
+
+@numba.njit(cache=True)
+def _masked_energy(x: Signal, mask: Mask) -> float:
+    total = 0.0
+    for i in range(x.size):
+        if mask[i]:
+            total += np.float64(x[i]) ** 2
+    return total
+
+
+# ITU-T P.56
+
+
+@dataclass(frozen=True)
+class ActiveLevel:
+    """`activity` is the share of time that is active, `threshold_dbfs` the envelope level that decides it."""
+
+    level_dbfs: float
+    activity: float
+    threshold_dbfs: float
+
+
+def active_level(x: Array, sample_rate: int) -> ActiveLevel | None:
+    """Active speech level of (samples,) by method B of P.56.
+
+    Envelope: |x| through two one-pole averages of 0.03 s. For each threshold c_j = 2^j, a_j samples are active: those
+    where the envelope is at c_j or above, and 0.2 s (hangover) after. The level is A = 10 log10(sum x^2 / a) at the
+    threshold that lies 15.9 dB below it, interpolated in dB between the two thresholds that bracket it (the limit of
+    the standard's bisection). Thresholds run from 2^-40 to 2^8; the standard's fifteen for 16 bit are among them.
+
+    `None` for silence, for less than 0.2 s, and where no threshold lies 15.9 dB below its level (a lone click).
+    """
+    return _active_level(_row("x", x), sample_rate)
+
+
+def active_mask(x: Array, sample_rate: int) -> Mask:
+    """The samples of (samples,) that P.56 calls active; none where the active level is undefined."""
+    signal = _row("x", x)
+    return _active_mask(signal, sample_rate, _active_level(signal, sample_rate))
+
+
+def _active_level(x: Signal, sample_rate: int) -> ActiveLevel | None:
+    hangover = _hangover(sample_rate)
+    energy, counts = _activity(x, _smoothing(sample_rate), hangover, _THRESHOLDS)
+    if x.size < hangover or _finite(energy) == 0:
+        return None
+    active = np.cumsum(counts[::-1])[::-1][1:]  # samples active at each threshold; counts[0] lie below all of them
+    used = active > 0
+    levels = 10.0 * np.log10(energy / active[used])
+    thresholds = 20.0 * np.log10(_THRESHOLDS[used])
+    crossing = _crossing(levels - thresholds)
+    if crossing is None:
+        return None
+    level, threshold = (float(np.interp(crossing, np.arange(levels.size), v)) for v in (levels, thresholds))
+    return ActiveLevel(level, min(1.0, energy / x.size / 10.0 ** (level / 10.0)), threshold)
+
+
+def _crossing(margins: Power) -> float | None:
+    """Fractional index where the margin first falls to 15.9 dB, margins counted from the lowest threshold up."""
+    below = np.nonzero(margins <= MARGIN_DB)[0]
+    if not below.size or below[0] == 0:
+        return None
+    j = int(below[0])
+    return float(j - 1 + (margins[j - 1] - MARGIN_DB) / (margins[j - 1] - margins[j]))
+
+
+def _active_mask(x: Signal, sample_rate: int, active: ActiveLevel | None) -> Mask:
+    if active is None:
+        return np.zeros(x.size, np.bool_)
+    threshold = from_db(active.threshold_dbfs)
+    return _above(x, _smoothing(sample_rate), _hangover(sample_rate), threshold)
+
+
+def _smoothing(sample_rate: int) -> float:
+    return math.exp(-1.0 / (TIME_CONSTANT_S * sample_rate))
+
+
+def _hangover(sample_rate: int) -> int:
+    if sample_rate < 1:
+        raise ValueError(f"sample_rate must be positive, got {sample_rate}")
+    return -(-sample_rate // _HANGOVERS_PER_S)
+
+
+@numba.njit(cache=True)
+def _activity(x: Signal, g: float, hangover: int, thresholds: Power) -> tuple[float, npt.NDArray[np.int64]]:
+    """Energy, and for each number of thresholds the count of samples at which that many are active.
+
+    A threshold is active at a sample if the envelope reached it there or during the hangover before. Thresholds rise,
+    so one number says which: the highest that was reached, `active`, found from the last time each was the highest
+    (`last`).
+    """
+    counts = np.zeros(thresholds.size + 1, np.int64)
+    last = np.full(thresholds.size + 1, -hangover - 1)
+    energy = p = q = 0.0
+    here = active = 0
+    for i in range(x.size):
+        magnitude = abs(np.float64(x[i]))
+        energy += magnitude * magnitude
+        p = g * p + ((1.0 - g) * magnitude + _TINY)
+        q = g * q + (1.0 - g) * p
+        while here < thresholds.size and q >= thresholds[here]:
+            here += 1
+        while here > 0 and q < thresholds[here - 1]:
+            here -= 1
+        last[here] = i
+        active = max(active, here)
+        while i - last[active] > hangover:
+            active -= 1
+        counts[active] += 1
+    return energy, counts
+
+
+@numba.njit(cache=True)
+def _above(x: Signal, g: float, hangover: int, threshold: float) -> Mask:
+    active = np.zeros(x.size, np.bool_)
+    p = q = 0.0
+    last = -hangover - 1
+    for i in range(x.size):
+        p = g * p + ((1.0 - g) * abs(np.float64(x[i])) + _TINY)
+        q = g * q + (1.0 - g) * p
+        if q >= threshold:
+            last = i
+        active[i] = i - last <= hangover
+    return active
+
+
+# ITU-R BS.1770
+
+_SHELF_48K = ((1.53512485958697, -2.69169618940638, 1.19839281085285), (1.0, -1.69065929318241, 0.73248077421585))
+_HIGHPASS_48K = ((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621))
+_HOPS_PER_S = 10
+_HOPS_PER_BLOCK = 4
+_OFFSET_DB = -0.691
+_ABSOLUTE_GATE_LUFS = -70.0
+_RELATIVE_GATE_LU = -10.0
+
+
+def loudness_lufs(x: Array, sample_rate: int) -> float | None:
+    """Integrated, gated loudness of (samples,) or (channels, samples).
+
+    Blocks of 0.4 s every 0.1 s; gates at -70 LUFS and 10 LU below the mean of what passes the first. The channels are
+    those of a microphone array and weigh 1.0 each; the surround weights of the standard are not applied. `None` under
+    0.4 s or where no block passes the gates.
+    """
+    return _integrated(_block_powers(_rows("x", x), sample_rate))
+
+
+def _integrated(powers: Power) -> float | None:
+    audible = powers[powers > _power_at(_ABSOLUTE_GATE_LUFS)]
+    if not audible.size:
+        return None
+    kept = audible[audible > audible.mean() * 10.0 ** (_RELATIVE_GATE_LU / 10.0)]
+    return _OFFSET_DB + 10.0 * math.log10(float(kept.mean()))
+
+
+def _power_at(lufs: float) -> float:
+    return float(10.0 ** ((lufs - _OFFSET_DB) / 10.0))
+
+
+def _block_powers(x: Signal, sample_rate: int) -> Power:
+    """Mean square of each whole block after K-weighting, summed over channels: (blocks,)."""
+    shelf, highpass = k_weighting(sample_rate)
+    hops = x.shape[-1] * _HOPS_PER_S // sample_rate
+    if hops < _HOPS_PER_BLOCK:
+        return np.zeros(0)
+    edges = np.arange(hops + 1) * sample_rate // _HOPS_PER_S
+    energies = np.sum([_hop_energies(row, shelf, highpass, edges) for row in x], axis=0)
+    blocks = np.lib.stride_tricks.sliding_window_view(energies, _HOPS_PER_BLOCK).sum(axis=-1)
+    return np.asarray(blocks / (edges[_HOPS_PER_BLOCK:] - edges[:-_HOPS_PER_BLOCK]))
+
+
+@functools.cache
+def k_weighting(sample_rate: int) -> tuple[Power, Power]:
+    """The two sections of the K-weighting filter as (b0, b1, b2, a1, a2): high shelf, high-pass.
+
+    The standard gives them at 48 kHz. Undoing the bilinear transform there and doing it again here, warped so that
+    the corner stays where it was, gives the same filter at another rate.
+    """
+    if sample_rate < 8000:
+        raise ValueError(f"sample_rate must be at least 8000 for loudness, got {sample_rate}")
+    return _at_rate(*_SHELF_48K, sample_rate), _at_rate(*_HIGHPASS_48K, sample_rate)
+
+
+def _at_rate(b: tuple[float, ...], a: tuple[float, ...], sample_rate: int) -> Power:
+    """In s = (1 - 1/z) / (1 + 1/z) the section is a ratio of quadratics; s is scaled, and z put back."""
+    transform = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, -2.0], [1.0, -1.0, 1.0]])  # its own inverse, times 4
+    analogue_b, analogue_a = transform @ b, transform @ a
+    corner = math.sqrt(analogue_a[0] / analogue_a[2])
+    scale = corner / math.tan(math.atan(corner) * 48000.0 / sample_rate)
+    powers = scale ** np.arange(3)
+    new_b, new_a = transform @ (analogue_b * powers), transform @ (analogue_a * powers)
+    return np.asarray(np.concatenate([new_b, new_a[1:]]) / new_a[0])
+
+
+@numba.njit(cache=True)
+def _hop_energies(x: Signal, shelf: Power, highpass: Power, edges: npt.NDArray[np.int64]) -> Power:
+    """Energy between neighbouring edges after the two sections (transposed direct form II)."""
+    energies = np.zeros(edges.size - 1)
+    u1 = u2 = v1 = v2 = 0.0
+    for hop in range(energies.size):
+        total = 0.0
+        for i in range(edges[hop], edges[hop + 1]):
+            u = np.float64(x[i]) + _TINY
+            v = shelf[0] * u + u1
+            u1 = shelf[1] * u - shelf[3] * v + u2
+            u2 = shelf[2] * u - shelf[4] * v
+            y = highpass[0] * v + v1
+            v1 = highpass[1] * v - highpass[3] * y + v2
+            v2 = highpass[2] * v - highpass[4] * y
+            total += y * y
+        energies[hop] = total
+    return energies
+
+
+# Bandwidth
+
+_FRAMES_PER_S = 23.4375  # 2048 samples at 48 kHz
+_FRAMES_AT_ONCE = 64
+
+
+def bandwidth_hz(x: Array, sample_rate: int, floor_db: float = -50.0) -> float | None:
+    """Highest frequency at which the long-term average power spectrum of (samples,) exceeds its maximum + `floor_db`.
+
+    Hann frames of about 43 ms, half overlapped; the mean of the signal is removed first. It names content, not
+    quality: a loud hum hides a quiet band, and a dark voice in a wide recording may stay below the floor. `None` for
+    silence or less than one frame.
+    """
+    if floor_db >= 0 or sample_rate < 1:
+        raise ValueError(f"floor_db must be negative and sample_rate positive, got {floor_db} and {sample_rate}")
+    signal = _rows("x", _row("x", x))[0]
+    size = int(fft.next_fast_len(math.ceil(sample_rate / _FRAMES_PER_S), real=True))
+    if signal.size < size or not np.any(signal):
+        return None
+    spectrum = _average_spectrum(signal - signal.mean(dtype=np.float64).astype(np.float32), size)
+    if not spectrum.any():
+        return None
+    occupied = np.nonzero(spectrum > spectrum.max() * 10.0 ** (floor_db / 10.0))[0]
+    return float(occupied[-1] * sample_rate / size)
+
+
+def _average_spectrum(x: Signal, size: int) -> Power:
+    window = np.sin(np.pi * (np.arange(size) + 0.5) / size).astype(np.float32) ** 2
+    frames = np.lib.stride_tricks.sliding_window_view(x, size)[:: size // 2]
+    total = np.zeros(size // 2 + 1)
+    for first in range(0, len(frames), _FRAMES_AT_ONCE):
+        spectra = fft.rfft(frames[first : first + _FRAMES_AT_ONCE] * window, workers=1)
+        total += np.sum(spectra.real**2 + spectra.imag**2, axis=0, dtype=np.float64)
+    return total / len(frames)
+
+
+# SNR
+
+
+class _Pair(NamedTuple):
+    speech: Signal
+    noise: Signal
+    sample_rate: int
+    span: slice
+
+
+class _Activity(NamedTuple):
+    level: ActiveLevel | None
+    mask: Mask
+
+
+def snr_db(*, speech: Array, noise: Array, sample_rate: int, kind: str, span: Span | None = None) -> float | None:
+    """SNR of `speech` over `noise`, both (samples,), by the definition `kind`. `None` where a side is undefined."""
+    pair = _pair(speech, noise, sample_rate, span)
+    _check_kind(kind)
+    return _snr(pair, kind, _activity_of(pair) if kind.endswith("_active") else None)
+
+
+def snr_all(*, speech: Array, noise: Array, sample_rate: int, span: Span | None = None) -> dict[str, float | None]:
+    """The SNR under every definition, by kind; the P.56 analysis is done once."""
+    pair = _pair(speech, noise, sample_rate, span)
+    activity = _activity_of(pair)
+    return {kind: _snr(pair, kind, activity) for kind in SNR_KINDS}
+
+
+def noise_gain(
+    *, speech: Array, noise: Array, sample_rate: int, kind: str, snr_db: float, span: Span | None = None
+) -> float:
+    """The factor on `noise` that brings the SNR to `snr_db` under the definition `kind`.
+
+    Raises ValueError where the SNR is undefined: silent speech or noise, too short for loudness.
+    """
+    if not math.isfinite(snr_db):
+        raise ValueError(f"snr_db must be finite, got {snr_db}")
+    pair = _pair(speech, noise, sample_rate, span)
+    _check_kind(kind)
+    if kind == "lufs":
+        return _loudness_gain(pair, snr_db)
+    now = _snr(pair, kind, _activity_of(pair) if kind.endswith("_active") else None)
+    if now is None:
+        raise ValueError(_undefined(pair, kind))
+    return from_db(now - snr_db)
+
+
+def _pair(speech: Array, noise: Array, sample_rate: int, span: Span | None) -> _Pair:
+    rows = _row("speech", speech), _row("noise", noise)
+    if rows[0].size != rows[1].size:
+        raise ValueError(f"speech and noise must have one length, got {rows[0].size} and {rows[1].size}")
+    start, stop = span or (0, rows[0].size)
+    if not 0 <= start < stop <= rows[0].size:
+        raise ValueError(f"span must lie within the {rows[0].size} samples and not be empty, got ({start}, {stop})")
+    return _Pair(*rows, sample_rate, slice(start, stop))
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in SNR_KINDS:
+        raise ValueError(f"kind must be one of {', '.join(SNR_KINDS)}, got {kind!r}")
+
+
+def _activity_of(pair: _Pair) -> _Activity:
+    level = _active_level(pair.speech, pair.sample_rate)
+    return _Activity(level, _active_mask(pair.speech, pair.sample_rate, level))
+
+
+def _snr(pair: _Pair, kind: str, activity: _Activity | None) -> float | None:
+    speech, noise = _levels(pair, kind, activity)
+    return None if speech is None or noise is None else speech - noise
+
+
+def _levels(pair: _Pair, kind: str, activity: _Activity | None) -> tuple[float | None, float | None]:
+    if kind == "lufs":
+        return loudness_lufs(pair.speech, pair.sample_rate), loudness_lufs(pair.noise, pair.sample_rate)
+    if kind == "peak":
+        return db(peak(pair.speech)), db(peak(pair.noise))
+    if kind == "rms":
+        return _level(_mean_square(pair.speech[pair.span])), _level(_mean_square(pair.noise[pair.span]))
+    assert activity is not None
+    noise = _level(_masked_mean_square(pair.noise, activity.mask))
+    if kind == "rms_active":
+        return _level(_masked_mean_square(pair.speech, activity.mask)), noise
+    return None if activity.level is None else activity.level.level_dbfs, noise
+
+
+def _loudness_gain(pair: _Pair, snr_db: float) -> float:
+    """The absolute gate keeps loudness from following gain exactly, so the gain is corrected until it fits."""
+    speech = loudness_lufs(pair.speech, pair.sample_rate)
+    powers = _block_powers(_rows("noise", pair.noise), pair.sample_rate)
+    if speech is None or not powers.size or not pair.noise.any():
+        raise ValueError(_undefined(pair, "lufs"))
+    gain = math.sqrt(_power_at(speech - snr_db) / powers.mean())
+    for _ in range(20):
+        noise = _integrated(powers * gain**2)
+        if noise is None:
+            raise ValueError(
+                f"snr_db must keep the noise above -70 LUFS, got {snr_db} under speech at {speech:.1f} LUFS"
+            )
+        correction = from_db(speech - snr_db - noise)
+        gain *= correction
+        if abs(correction - 1.0) < 1e-12:
+            break
+    return gain
+
+
+def _undefined(pair: _Pair, kind: str) -> str:
+    silent = [name for name in ("speech", "noise") if not getattr(pair, name).any()]
+    why = f"{' and '.join(silent)} silent" if silent else "too short, or silent where it is measured"
+    return f"speech and noise must have a {kind} level each, got {pair.speech.size} samples: {why}"

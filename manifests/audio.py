@@ -1,0 +1,106 @@
+"""Audio bytes: decoding sources, cutting segments, encoding what is written.
+
+Conventions
+    Decoded audio is float32, shape `(channels, samples)`, integer PCM scaled by 2^(bits-1). Signals to be written are integers on the grid
+    of the encoding (24 bits for `flac24` and `wav_float32`, 16 for `flac16`), so that sums of stems are exact after decoding.
+    Every change of rate is soxr VHQ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import IO, Any
+
+import numpy as np
+import soundfile as sf
+import soxr
+from numpy.typing import NDArray
+
+from manifests import storage
+from manifests.schema import Audio
+
+__all__ = [
+    "ENCODINGS",
+    "GRID_BITS",
+    "RESAMPLER",
+    "decode",
+    "encode",
+    "encode_float",
+    "open_sound",
+    "read_segment",
+    "resample",
+    "sha256",
+]
+
+Signal = NDArray[np.float32]
+
+RESAMPLER = "soxr_vhq"
+GRID_BITS = {"flac24": 24, "flac16": 16, "wav_float32": 24}
+ENCODINGS = tuple(GRID_BITS)
+
+
+def resample(x: Signal, rate: int, to: int) -> Signal:
+    """`x` (samples,) or (channels, samples) at rate `to`, by soxr VHQ."""
+    if rate == to or x.shape[-1] == 0:
+        return x
+    return np.ascontiguousarray(soxr.resample(x.T, rate, to, quality="VHQ").T.astype(np.float32, copy=False))
+
+
+def open_sound(uri: str) -> sf.SoundFile:
+    """A sound file of a path or URL, open for reading."""
+    return sf.SoundFile(storage.open_read(uri) if storage.is_url(uri) else uri)
+
+
+def read_segment(uri: str, *, start: int, frames: int, channel: int) -> Signal:
+    """`frames` samples of one channel from `start`, shape (samples,). Raises ValueError where the file does not have them."""
+    with open_sound(uri) as file:
+        if start + frames > file.frames or channel >= file.channels:
+            raise ValueError(
+                f"{uri}: wanted frames {start}..{start + frames} of channel {channel}, "
+                f"the file has {file.frames} frames and {file.channels} channels. Has it changed since the scan?"
+            )
+        file.seek(start)
+        x: Signal = file.read(frames, dtype="float32", always_2d=True)[:, channel]
+    if len(x) != frames:
+        raise ValueError(f"{uri}: {len(x)} of {frames} frames from {start} could be decoded")
+    return np.ascontiguousarray(x)
+
+
+def encode(grid: NDArray[np.int32], sample_rate: int, encoding: str, name: str) -> Audio:
+    """Integers on the grid of `encoding`, shape (channels, samples), as a FLAC or WAV file's bytes."""
+    if encoding == "flac24":
+        return _write(np.left_shift(grid, 8).T, sample_rate, "FLAC", "PCM_24", f"{name}.flac")
+    if encoding == "flac16":
+        return _write(grid.astype(np.int16).T, sample_rate, "FLAC", "PCM_16", f"{name}.flac")
+    return _write((grid / np.float32(2**23)).astype(np.float32).T, sample_rate, "WAV", "FLOAT", f"{name}.wav")
+
+
+def encode_float(x: Signal, sample_rate: int, name: str) -> Audio:
+    """Any float signal, shape (channels, samples): 24-bit FLAC where it fits in +-1, else 32-bit float WAV."""
+    grid = np.rint(x.astype(np.float64) * 2**23)
+    if grid.size and (grid.min() < -(2**23) or grid.max() >= 2**23):
+        return _write(x.T, sample_rate, "WAV", "FLOAT", f"{name}.wav")
+    return encode(grid.astype(np.int32), sample_rate, "flac24", name)
+
+
+def _write(data: NDArray[Any], sample_rate: int, container: str, subtype: str, path: str) -> Audio:
+    sink = io.BytesIO()
+    sf.write(sink, data, sample_rate, format=container, subtype=subtype)
+    return Audio(bytes=sink.getvalue(), path=path)
+
+
+def decode(audio: Audio | dict[str, Any]) -> tuple[Signal, int]:
+    """Samples (channels, samples) and rate of encoded audio."""
+    data = audio.bytes if isinstance(audio, Audio) else audio["bytes"]
+    return decode_file(io.BytesIO(data))
+
+
+def decode_file(handle: IO[bytes] | str) -> tuple[Signal, int]:
+    x, rate = sf.read(handle, dtype="float32", always_2d=True)
+    return np.ascontiguousarray(x.T), int(rate)
+
+
+def sha256(grid: NDArray[np.int32]) -> str:
+    """Hash of a written signal's samples, whatever the container."""
+    return hashlib.sha256(np.ascontiguousarray(grid, dtype="<i4").tobytes()).hexdigest()

@@ -1,0 +1,110 @@
+"""Tables as Parquet files whose footer says what they are.
+
+Conventions
+    The footer carries `hubbub.schema` (table and version), `hubbub.digest` (what determined the content), `hubbub.rows` and, for shards,
+    the counts of what went in and out. Audio columns are stored uncompressed, without dictionaries or statistics: FLAC does not shrink,
+    and readers of metadata never touch those pages. The same rows give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests import schema, storage
+from manifests.errors import UserError
+
+__all__ = ["encode", "read_footer", "read_parts", "read_rows", "read_schema_names", "read_table", "row_count", "write_rows"]
+
+ROW_GROUP_ROWS = 64
+
+Row = TypeVar("Row")
+
+
+def encode(table: pa.Table, footer: Mapping[str, str]) -> pa.Buffer:
+    """`table` as the bytes of a Parquet file."""
+    metadata = dict(table.schema.metadata or {}) | {k: v for k, v in footer.items()} | {"hubbub.rows": str(table.num_rows)}
+    table = table.replace_schema_metadata(metadata)
+    audio = {f.name for f in table.schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0}
+    light = [path for path in _leaf_paths(table.schema) if path.split(".")[0] not in audio]
+    heavy = [path for path in _leaf_paths(table.schema) if path.split(".")[0] in audio]
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=ROW_GROUP_ROWS if audio else None,
+        compression={p: "zstd" for p in light} | {p: "none" for p in heavy},
+        use_dictionary=light or False,
+        write_statistics=light or False,
+    )
+    return sink.getvalue()
+
+
+def _leaf_paths(arrow_schema: pa.Schema) -> list[str]:
+    """Column paths as Parquet names them (`talkers.list.element.role`)."""
+
+    def walk(path: str, kind: pa.DataType) -> list[str]:
+        if pa.types.is_struct(kind):
+            return [leaf for f in kind for leaf in walk(f"{path}.{f.name}", f.type)]
+        if pa.types.is_list(kind):
+            return walk(f"{path}.list.element", kind.value_type)
+        return [path]
+
+    return [leaf for f in arrow_schema for leaf in walk(f.name, f.type)]
+
+
+def write_rows(
+    uri: str, rows: Sequence[Any], row_type: type, *, digest: str = "", arrow: pa.Schema | None = None, **footer: Any
+) -> int:
+    """Write rows (dataclasses) as one Parquet file, atomically. Returns its size in bytes."""
+    table = schema.to_table(rows, row_type, arrow)
+    data = encode(table, {"hubbub.digest": digest} | {f"hubbub.{k}": str(v) for k, v in footer.items()})
+    storage.write_bytes(uri, memoryview(data))
+    return int(data.size)
+
+
+def read_footer(uri: str) -> dict[str, str]:
+    """The `hubbub.*` entries of a Parquet file's footer, without the prefix."""
+    with storage.open_read(uri) as handle:
+        metadata = pq.read_schema(handle).metadata or {}
+    return {k.decode()[7:]: v.decode() for k, v in metadata.items() if k.startswith(b"hubbub.")}
+
+
+def row_count(uri: str) -> int:
+    with storage.open_read(uri) as handle:
+        return int(pq.read_metadata(handle).num_rows)
+
+
+def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file as an Arrow table; `columns` limits what is read from disk (names it lacks are ignored)."""
+    try:
+        with storage.open_read(uri) as handle:
+            file = pq.ParquetFile(handle)
+            names = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+            return file.read(columns=names)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{uri}: not a readable Parquet file ({error})") from None
+
+
+def read_rows(uri: str, row_type: type[Row], columns: Sequence[str] | None = None) -> list[Row]:
+    """Rows of a Parquet file as dataclasses. A file of another table or schema version is refused."""
+    found = read_footer(uri).get("schema", "no hubbub table")
+    wanted = f"{schema.table_name(row_type)}/{schema.SCHEMA_VERSION}"
+    if found != wanted:
+        raise UserError(f"{uri}: expected a table {wanted}, found {found}")
+    return schema.from_table(read_table(uri, columns), row_type)
+
+
+def read_parts(folder: str, columns: Sequence[str] | None = None, names: Iterable[str] | None = None) -> pa.Table | None:
+    """All parts of a folder as one table (in name order), or None where there is none."""
+    parts = [read_table(storage.join(folder, n), columns) for n in (names or storage.listing(folder, "*.parquet"))]
+    return pa.concat_tables([p.replace_schema_metadata(None) for p in parts]) if parts else None
+
+
+def read_schema_names(uri: str) -> list[str]:
+    """Column names of a Parquet file."""
+    with storage.open_read(uri) as handle:
+        return list(pq.read_schema(handle).names)

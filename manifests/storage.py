@@ -1,0 +1,107 @@
+"""Bytes at a path or URL. Local paths go through the operating system, URLs (`s3://`, `memory://`, ...) through fsspec.
+
+Conventions
+    A file appears whole or not at all: local writes go to a temporary name, are flushed to disk and renamed; an object store gets one PUT.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import uuid
+from pathlib import Path
+from typing import IO, Any
+
+from manifests.errors import UserError
+
+__all__ = ["exists", "is_url", "join", "listing", "open_read", "read_bytes", "remove", "sweep", "write_bytes"]
+
+_TEMPORARY = ".hubbub-tmp"
+
+
+def is_url(uri: str) -> bool:
+    return "://" in uri
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri` with `parts` below it."""
+    return "/".join([uri.rstrip("/"), *parts]) if is_url(uri) else os.path.join(uri, *parts)
+
+
+def _filesystem(uri: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(uri)
+    except ImportError as error:
+        raise UserError(f"{uri}: {error}. For s3:// install the extra: pip install 'hubbub[s3]'") from None
+
+
+def exists(uri: str) -> bool:
+    if is_url(uri):
+        fs, path = _filesystem(uri)
+        return bool(fs.exists(path))
+    return os.path.exists(uri)
+
+
+def open_read(uri: str) -> IO[bytes]:
+    """A readable, seekable binary file."""
+    if is_url(uri):
+        fs, path = _filesystem(uri)
+        handle: IO[bytes] = fs.open(path, "rb")
+        return handle
+    return open(uri, "rb")
+
+
+def read_bytes(uri: str) -> bytes:
+    with open_read(uri) as handle:
+        return handle.read()
+
+
+def write_bytes(uri: str, data: bytes | memoryview) -> None:
+    """Write `data` so that readers see the old file or the new one, never a part."""
+    if is_url(uri):
+        fs, path = _filesystem(uri)
+        fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+        fs.pipe_file(path, bytes(data))
+        return
+    target = Path(uri)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove(uri: str) -> None:
+    """Remove one file if it is there."""
+    if is_url(uri):
+        fs, path = _filesystem(uri)
+        if fs.exists(path):
+            fs.rm_file(path)
+        return
+    Path(uri).unlink(missing_ok=True)
+
+
+def listing(uri: str, pattern: str = "*") -> list[str]:
+    """Names in folder `uri` that match `pattern`, sorted. Empty where there is no such folder."""
+    if is_url(uri):
+        fs, path = _filesystem(uri)
+        names = [p.rsplit("/", 1)[-1] for p in fs.ls(path, detail=False)] if fs.exists(path) else []
+    else:
+        names = os.listdir(uri) if os.path.isdir(uri) else []
+    return sorted(n for n in names if fnmatch.fnmatch(n, pattern) and not n.endswith(_TEMPORARY))
+
+
+def sweep(uri: str) -> None:
+    """Remove temporary files that a killed writer left in local folder `uri`."""
+    if not is_url(uri) and os.path.isdir(uri):
+        for name in os.listdir(uri):
+            if name.endswith(_TEMPORARY):
+                Path(uri, name).unlink(missing_ok=True)

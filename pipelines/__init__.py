@@ -1,0 +1,12 @@
+"""The jobs: the only package that knows Ray, paths, progress and the command line."""
+
+from __future__ import annotations
+
+import os
+
+# Parallelism is Ray's: inside a worker every numerical library runs one thread, which is also what makes the bytes independent of the
+# machine's core count. Set before numpy is imported; child processes inherit it.
+ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "PRA_NUM_THREADS")
+}
+os.environ.update(ONE_THREAD)

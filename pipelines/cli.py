@@ -1,0 +1,274 @@
+"""The command line. Commands import what they need when they run, so that `hubbub --help` answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from manifests.errors import UserError
+from pipelines.console import duration, say, warn
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="hubbub",
+    help="Speech-in-noise datasets at cluster scale, and model rankings that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0 done, 1 done with too many failures, 2 a mistake in what was asked."""
+    try:
+        return int(app(args=list(arguments), standalone_mode=False) or 0)
+    except UserError as error:
+        warn("\n".join(f"hubbub: {line}" for line in str(error).splitlines()))
+        return 2
+    except typer.Exit as done:
+        return done.exit_code
+    except KeyboardInterrupt:
+        warn("hubbub: interrupted; run the same command again to go on where it stopped")
+        return 130
+    except Exception as error:
+        if type(error).__module__.startswith("click") or hasattr(error, "format_message"):
+            warn(f"hubbub: {error.format_message()} ('hubbub --help' lists commands and options)")  # type: ignore[attr-defined]
+            return 2
+        raise
+
+
+Workers = Annotated[int | None, typer.Option("--workers", "-w", min=0, help="Ray workers; 0 runs in this process. Default: all cores.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="Run shards with failed rows again.")]
+Out = Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the dataset.")]
+DatasetDir = Annotated[str, typer.Argument(metavar="DATASET", help="Folder or URL of a dataset.")]
+SourceTables = Annotated[list[str] | None, typer.Option("--sources", "-s", help="Table of 'hubbub scan'; repeatable. Replaces the recipe's.")]
+
+
+def _workers(given: int | None) -> int:
+    import os
+
+    return given if given is not None else max(len(os.sched_getaffinity(0)), 1)
+
+
+def _pairs(given: Sequence[str], what: str, example: str) -> dict[str, str]:
+    out = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise UserError(f"{what} '{text}': write it as {example}")
+        out[key] = value
+    return out
+
+
+@app.command()
+def scan(
+    folders: Annotated[list[str] | None, typer.Argument(metavar="KIND=DIR...", help="speech=DIR noise=DIR rir=DIR music=DIR other=DIR")] = None,
+    out: Annotated[str, typer.Option("--out", "-o", help="The table to write.")] = "sources.parquet",
+    index: Annotated[list[str] | None, typer.Option("--index", help="CSV or Parquet index of a corpus; repeatable.")] = None,
+    column: Annotated[list[str] | None, typer.Option("--column", help="Map an index column: speaker_id=SPK; repeatable.")] = None,
+    pattern: Annotated[list[str] | None, typer.Option("--pattern", help="Read a column off the path: speaker_id='(p\\d+)_'; repeatable.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Kind of every row of the index that has no column for it.")] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> int:
+    """Measure every file of a corpus and write the table of sources. A rescan reads only what changed."""
+    from manifests import corpora
+    from pipelines import scan as stage
+
+    patterns, columns = _pairs(pattern or [], "--pattern", "column='regular expression'"), _pairs(column or [], "--column", "ours=theirs")
+    found = [f for text in folders or [] for k, d in _pairs([text], "argument", "KIND=DIR, for example speech=/data/clean").items()
+             for f in corpora.from_folder(k, d, patterns)]  # fmt: skip
+    found += [f for uri in index or [] for f in corpora.from_index(uri, columns, patterns, kind)]
+    if not found:
+        raise UserError("nothing to scan: give folders as KIND=DIR (speech=/data/clean noise=/data/noise), or --index FILE")
+    rows, result, kept = stage.scan(found, out, workers=_workers(workers), quiet=quiet)
+    say(f"{out}: {len(rows)} files, {kept} unchanged since the last scan, {len(rows) - kept} read in {duration(result.seconds)}")
+    for line in stage.summary(rows):
+        say(line)
+    return 0
+
+
+RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+
+
+def _load(recipe: str, sources: Sequence[str] | None) -> tuple[Any, Any]:
+    import os
+
+    from manifests.recipe import load_recipe
+    from pipelines import generate
+
+    loaded = load_recipe(recipe)
+    return loaded, generate.load_sources(sources or loaded.sources, "" if sources else os.path.dirname(recipe))
+
+
+@app.command()
+def plan(recipe: RecipeFile, sources: SourceTables = None) -> int:
+    """Print what a recipe will make and cost. Nothing is rendered or written."""
+    from pipelines import generate
+
+    loaded, rows = _load(recipe, sources)
+    _, _, estimate = generate.make_plan(loaded, rows)
+    _say_plan(loaded.name, estimate)
+    return 0
+
+
+def _say_plan(name: str, estimate: Any) -> None:
+    say(f"{name}: {sum(estimate.rows.values())} mixtures, {sum(estimate.hours.values()):.2f} h")
+    for split, rows in estimate.rows.items():
+        used = ", ".join(f"{n} {key.split()[0]}" for key, n in sorted(estimate.groups.items()) if key.split()[1] == split)
+        say(f"  {split:8} {rows:8} rows {estimate.hours[split]:9.2f} h   from {used} sources")
+    say(f"  about {estimate.gigabytes:.2f} GB and {estimate.core_hours:.3f} core-hours, {estimate.simulated_rooms} simulated rooms (estimates)")
+    for why, count in sorted(estimate.left_out.items()):
+        say(f"  left out: {count} sources, {why}")
+
+
+@app.command()
+def generate(recipe: RecipeFile, out: Out, sources: SourceTables = None, workers: Workers = None, retry_failed: Retry = False, quiet: Quiet = False) -> int:
+    """Make a dataset: plan, render, seal. Run again after a kill, it goes on where it stopped."""
+    from pipelines import generate as stage
+
+    loaded, rows = _load(recipe, sources)
+    dataset, result = stage.generate(loaded, rows, out, workers=_workers(workers), quiet=quiet, retry_failed=retry_failed)
+    say(f"{dataset.root}: {_outcome(result)}")
+    return _exit_code(result, loaded.failure_budget)
+
+
+def _outcome(result: Any) -> str:
+    counts = result.counts
+    parts = [f"{counts.done} of {counts.rows_in} rows", f"{sum(counts.dropped.values())} dropped", f"{sum(counts.failed.values())} failed"]
+    for name, found in (("dropped", counts.dropped), ("failed", counts.failed)):
+        parts += [f"{name} as {reason}: {n}" for reason, n in sorted(found.items())]
+    resumed = f", {result.shards_resumed} of {result.shards} shards were done" if result.shards_resumed else ""
+    return f"{', '.join(parts)}; {duration(result.seconds)}{resumed}"
+
+
+def _exit_code(result: Any, budget: float) -> int:
+    if result.within_budget:
+        return 0
+    failed = sum(result.counts.failed.values())
+    warn(f"hubbub: {failed} of {result.counts.rows_in} rows failed, more than the failure budget of {budget:.2%}; see the folder 'failed'")
+    return 1
+
+
+@app.command()
+def replay(dataset: DatasetDir, mixture_id: Annotated[str, typer.Argument(help="Id of a row, or its beginning.")]) -> int:
+    """Render one finished row again from the row alone and compare the bytes."""
+    from pipelines import generate
+    from pipelines.dataset import Dataset
+
+    found = generate.replay(Dataset(dataset), mixture_id)
+    for name, same in found.items():
+        say(f"{mixture_id} {name}: {'identical' if same else 'DIFFERENT'}")
+    return 0 if all(found.values()) else 1
+
+
+@app.command()
+def check(dataset: DatasetDir, workers: Workers = None, quiet: Quiet = False) -> int:
+    """Decode every row of a dataset and check what it promises: sums, SNR, alignment, peaks, hashes, splits."""
+    from pipelines import check as stage
+    from pipelines.dataset import Dataset
+
+    findings, rows = stage.check(Dataset(dataset), workers=_workers(workers), quiet=quiet)
+    for line in findings[:20]:
+        say(line)
+    say(f"{dataset}: {rows} rows checked, {len(findings)} findings")
+    return 1 if findings else 0
+
+
+@app.command()
+def infer(
+    dataset: DatasetDir,
+    system: Annotated[list[str], typer.Option("--system", "-S", help="unprocessed, silence, oracle, irm, ibm, rnnoise, spectral_gating, or a YAML file; repeatable.")],
+    split: Annotated[str | None, typer.Option("--split", help="Split to run on, or 'all'. Default: test where there is one.")] = None,
+    workers: Workers = None,
+    retry_failed: Retry = False,
+    quiet: Quiet = False,
+) -> int:  # fmt: skip
+    """Run systems over a dataset."""
+    from manifests.system import load_system
+    from pipelines import infer as stage
+    from pipelines.dataset import Dataset
+
+    for spec in [load_system(name) for name in system]:
+        row, result, statuses = stage.infer(
+            Dataset(dataset), spec, workers=_workers(workers), split=split, quiet=quiet, retry_failed=retry_failed
+        )
+        found = ", ".join(f"{n} {status}" for status, n in sorted(statuses.items()))
+        say(f"{row.system_id}: {found}; {_outcome(result)}")
+    return 0
+
+
+@app.command()
+def score(
+    dataset: DatasetDir,
+    system: Annotated[list[str] | None, typer.Option("--system", "-S", help="Systems to score; repeatable. Default: all.")] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", "-m", help="Metrics; repeatable. Default: the headline seven.")] = None,
+    workers: Workers = None,
+    retry_failed: Retry = False,
+    quiet: Quiet = False,
+) -> int:
+    """Score the estimates of systems."""
+    from eval.catalogue import HEADLINE
+    from pipelines import score as stage
+    from pipelines.dataset import Dataset
+
+    results = stage.score(
+        Dataset(dataset), systems=system or [], metrics=metric or HEADLINE, workers=_workers(workers), quiet=quiet, retry_failed=retry_failed
+    )
+    for name, result in results.items():
+        say(f"{name}: {result.counts.rows_out} scores; {_outcome(result)}")
+    return max(_exit_code(result, 0.001) for result in results.values())
+
+
+@app.command()
+def report(
+    dataset: DatasetDir,
+    out: Annotated[str | None, typer.Option("--out", "-o", help="Folder of the page. Default: DATASET/report.")] = None,
+    examples: Annotated[int, typer.Option("--examples", min=0, help="Mixtures to listen to.")] = 4,
+) -> int:
+    """Write the leaderboard page, with CSV and Markdown of the same numbers."""
+    from pipelines import report as stage
+    from pipelines.dataset import Dataset
+
+    say(stage.report(Dataset(dataset), out=out, examples=examples))
+    return 0
+
+
+@app.command()
+def demo(
+    out: Out = "demo-output",
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> int:
+    """Run the whole chain on the embedded synthetic corpus and print the path of the page."""
+    from pipelines import demo as stage
+
+    return stage.demo(out, workers=_workers(workers), quiet=quiet)
+
+
+@app.command()
+def metrics() -> int:
+    """List the metrics."""
+    from eval.catalogue import METRICS
+
+    for m in METRICS.values():
+        say(f"{m.name:10} {m.title}; {m.better} is better, floor {m.floor:g}, {m.sample_rate or 'any rate'}, {m.package}")
+    return 0
+
+
+@app.command()
+def version() -> int:
+    """Print the version."""
+    from importlib import metadata
+
+    from manifests.schema import OUTPUT_VERSION
+
+    say(f"hubbub {metadata.version('hubbub')}, output version {OUTPUT_VERSION}")
+    return 0
+
+

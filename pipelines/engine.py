@@ -1,0 +1,437 @@
+"""Shards in, shards out: scheduling, resume, atomic commit and failure accounting, once for every stage.
+
+Conventions
+    A *stage* is two functions: `items(settings, shard)` yields what a shard holds, `work(settings, payload)` turns one item into rows. Both are
+    module-level functions, so that they travel to workers by name. Output file names depend on the shard's name alone; a shard is
+    *done* when its file exists and its footer carries the shard's digest and the number of rows that went in. Its dropped and failed
+    rows and its timings are written before it, so that the file itself is the commit.
+
+    Content depends on (digest, shard) only: never on the number of workers, the order, a kill or a resume.
+
+A worker that dies takes its shard with it: the shard is run again with every item in a process of its own, and only an item that kills
+that process too is recorded as `crashed` (`timeout` where it ran out of time).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from manifests import ids, parquet, schema, storage
+from manifests.errors import Refused, UserError
+from manifests.schema import Dropped, Failed, Timing
+from pipelines import isolate
+from pipelines.console import Progress, warn
+
+__all__ = ["Counts", "Item", "Result", "Shard", "Stage", "is_done", "run", "run_shard"]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One unit of scheduling. `inputs` are URIs or small plain data; `rows` is how many items it holds."""
+
+    name: str
+    rows: int
+    inputs: tuple[Any, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row's worth of work. `payload` must pickle."""
+
+    id: str
+    payload: Any
+    source_id: str | None = None
+    seconds_audio: float | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage does to a shard, where the result goes, and what determined it."""
+
+    name: str
+    row_type: type
+    items: Callable[[Any, Shard], Iterable[Item]]
+    work: Callable[[Any, Any], list[Any]]
+    settings: Any
+    out: str
+    aside: str
+    digest: str
+    columns: tuple[str, ...] | None = None
+    sample_rate: int | None = None
+    item_timeout_s: float = 600.0
+    label: str = ""
+    system_id: str | None = None
+    actors: bool = False
+    num_gpus: float = 0.0
+
+    def file(self, shard: Shard) -> str:
+        return storage.join(self.out, f"{shard.name}.parquet")
+
+    def side_file(self, table: str, shard: Shard) -> str:
+        name = "-".join(p for p in (self.name, self.system_id, shard.name) if p)
+        return storage.join(self.aside, table, f"{name}.parquet")
+
+    def shard_digest(self, shard: Shard) -> str:
+        return ids.digest([self.name, self.digest, shard.name, shard.rows, shard.digest])
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a shard or a run: `rows_in = done + dropped + failed`, where `done` counts items that gave rows."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    done: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    seconds_audio: float = 0.0
+    bytes: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.rows_in + other.rows_in,
+            self.rows_out + other.rows_out,
+            self.done + other.done,
+            self.dropped + other.dropped,
+            self.failed + other.failed,
+            self.seconds + other.seconds,
+            self.seconds_audio + other.seconds_audio,
+            self.bytes + other.bytes,
+        )
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "rows_in": self.rows_in,
+            "rows_out": self.rows_out,
+            "done": self.done,
+            "dropped": dict(sorted(self.dropped.items())),
+            "failed": dict(sorted(self.failed.items())),
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run of a stage: the counts over all of its shards, and what this run itself did."""
+
+    counts: Counts
+    shards: int
+    shards_resumed: int
+    seconds: float
+    core_seconds: float
+    within_budget: bool = True
+
+
+# ---------------------------------------------------------------------------------------------------------------- one shard, in a worker
+
+
+def run_shard(stage: Stage, shard: Shard, isolated: bool = False) -> Counts:
+    """Run one shard and write it. A row that raises is recorded, never lost."""
+    began = time.perf_counter()
+    rows: list[Any] = []
+    dropped: list[Dropped] = []
+    failed: list[Failed] = []
+    timings: list[Timing] = []
+    done = 0
+    for item in stage.items(stage.settings, shard):
+        start = time.perf_counter()
+        try:
+            rows += _work(stage, item, isolated)
+            done += 1
+        except Refused as refusal:
+            source = refusal.source_id or item.source_id
+            dropped.append(
+                Dropped(stage=stage.name, id=item.id, reason=refusal.reason, message=str(refusal), source_id=source, shard=shard.name)
+            )
+        except UserError:
+            raise
+        except Exception as error:
+            failed.append(_failure(stage, shard, item, error))
+        timings.append(
+            Timing(
+                stage=stage.name,
+                id=item.id,
+                system_id=stage.system_id,
+                seconds_compute=time.perf_counter() - start,
+                seconds_audio=item.seconds_audio,
+            )
+        )
+    counts = Counts(
+        rows_in=done + len(dropped) + len(failed),
+        rows_out=len(rows),
+        done=done,
+        dropped=Counter(d.reason for d in dropped),
+        failed=Counter(f.reason for f in failed),
+        seconds=time.perf_counter() - began,
+        seconds_audio=sum(item.seconds_audio or 0.0 for item in timings),
+    )
+    if counts.rows_in != shard.rows:
+        raise RuntimeError(f"{stage.name} {shard.name}: {shard.rows} rows were planned, {counts.rows_in} were found")
+    _commit(stage, shard, rows, dropped, failed, timings, counts)
+    return counts
+
+
+def _work(stage: Stage, item: Item, isolated: bool) -> list[Any]:
+    if isolated:
+        return isolate.call(stage.work, stage.settings, item.payload, timeout_s=stage.item_timeout_s)
+    return stage.work(stage.settings, item.payload)
+
+
+def _failure(stage: Stage, shard: Shard, item: Item, error: Exception) -> Failed:
+    reason = {"Crashed": "crashed", "TimedOut": "timeout"}.get(type(error).__name__, type(error).__name__)
+    text = "".join(traceback.format_exception(error))
+    where = "".join(f"{f.name}:{f.line}\n" for f in traceback.extract_tb(error.__traceback__))
+    return Failed(
+        stage=stage.name,
+        id=item.id,
+        reason=reason,
+        message=str(error) or reason,
+        source_id=item.source_id,
+        shard=shard.name,
+        traceback_digest=hashlib.sha256(where.encode()).hexdigest()[: ids.ID_LENGTH],
+        traceback=text,
+    )
+
+
+def _commit(
+    stage: Stage, shard: Shard, rows: list[Any], dropped: list[Dropped], failed: list[Failed], timings: list[Timing], counts: Counts
+) -> None:
+    """Write what was set aside, then the shard itself: its appearance is the commit."""
+    _write_or_remove(stage.side_file("dropped", shard), dropped, Dropped)
+    _write_or_remove(stage.side_file("failed", shard), failed, Failed)
+    _write_or_remove(stage.side_file("timings", shard), timings, Timing)
+    parquet.write_rows(
+        stage.file(shard),
+        rows,
+        stage.row_type,
+        digest=stage.shard_digest(shard),
+        arrow=schema.arrow_schema(stage.row_type, stage.columns, stage.sample_rate),
+        rows_in=counts.rows_in,
+        done=counts.done,
+        dropped=ids.canonical(dict(counts.dropped)).decode(),
+        failed=ids.canonical(dict(counts.failed)).decode(),
+    )
+
+
+def _write_or_remove(uri: str, rows: Sequence[Any], row_type: type) -> None:
+    if rows:
+        parquet.write_rows(uri, rows, row_type)
+    else:
+        storage.remove(uri)
+
+
+# ---------------------------------------------------------------------------------------------------------------------- what is done
+
+
+def is_done(stage: Stage, shard: Shard) -> Counts | None:
+    """The counts of a shard that an earlier run finished with the same digest; None where it must be run."""
+    if not storage.exists(stage.file(shard)):
+        return None
+    try:
+        footer = parquet.read_footer(stage.file(shard))
+    except (OSError, ValueError):
+        return None
+    if footer.get("digest") != stage.shard_digest(shard) or footer.get("rows_in") != str(shard.rows):
+        return None
+    import json
+
+    return Counts(
+        rows_in=int(footer["rows_in"]),
+        rows_out=int(footer["rows"]),
+        done=int(footer["done"]),
+        dropped=Counter(json.loads(footer["dropped"])),
+        failed=Counter(json.loads(footer["failed"])),
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------------- the driver
+
+
+def run(
+    stage: Stage,
+    shards: Sequence[Shard],
+    *,
+    workers: int,
+    budget: float = 0.001,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> Result:
+    """Run a stage over shards with `workers` processes on Ray (0: in this process), skipping what is done.
+
+    Stale temporary files and shards that this run does not have are removed. `within_budget` says whether the share of failed rows is at
+    most `budget`.
+    """
+    began = time.monotonic()
+    storage.sweep(stage.out)
+    _remove_strangers(stage, shards)
+    found = {shard.name: is_done(stage, shard) for shard in shards}
+    if retry_failed:
+        found = {name: None if counts and counts.failed else counts for name, counts in found.items()}
+    todo = [shard for shard in shards if found[shard.name] is None]
+    resumed = sum((c for c in found.values() if c), Counts())
+    fresh = Counts()
+    with Progress(stage.label or stage.name, sum(s.rows for s in shards), resumed.rows_in, quiet) as progress:
+        for counts in _in_process(stage, todo) if workers == 0 else _on_ray(stage, todo, workers):
+            fresh += counts
+            progress.advance(counts.rows_in)
+    total = resumed + fresh
+    return Result(
+        counts=total,
+        shards=len(shards),
+        shards_resumed=len(shards) - len(todo),
+        seconds=time.monotonic() - began,
+        core_seconds=fresh.seconds,
+        within_budget=sum(total.failed.values()) <= budget * max(total.rows_in, 1),
+    )
+
+
+def _remove_strangers(stage: Stage, shards: Sequence[Shard]) -> None:
+    names = {f"{s.name}.parquet" for s in shards}
+    for name in storage.listing(stage.out, "*.parquet"):
+        if name not in names:
+            shard = Shard(name.removesuffix(".parquet"), 0)
+            for table in ("dropped", "failed", "timings"):
+                storage.remove(stage.side_file(table, shard))
+            storage.remove(storage.join(stage.out, name))
+
+
+def _in_process(stage: Stage, shards: Iterable[Shard]) -> Iterator[Counts]:
+    for shard in shards:
+        yield run_shard(stage, shard)
+
+
+MAX_ATTEMPTS = 4
+
+
+def _on_ray(stage: Stage, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:
+    """Keep a bounded number of shards in flight; run a shard again, item by item, where its worker died or hung."""
+    if not shards:
+        return
+    import ray
+
+    from pipelines import cluster
+
+    cluster.start(workers)
+    pool = _Actors(stage, min(workers, len(shards))) if stage.actors else _Tasks(stage)
+    queue = [(shard, 1) for shard in reversed(shards)]
+    running: dict[Any, tuple[Shard, int, float]] = {}
+    try:
+        while queue or running:
+            while queue and len(running) < workers and pool.ready():
+                shard, attempt = queue.pop()
+                running[pool.submit(shard, isolated=attempt > 1)] = (shard, attempt, time.monotonic())
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
+            for reference in ready:
+                shard, attempt, _ = running.pop(reference)
+                outcome = pool.collect(reference)
+                if isinstance(outcome, Counts):
+                    yield outcome
+                elif attempt >= MAX_ATTEMPTS:
+                    raise UserError(f"{stage.name} {shard.name}: its worker died {attempt} times ({outcome}). Is the machine out of memory?")
+                else:
+                    warn(f"{stage.name} {shard.name}: its worker died ({outcome}); running it again, each row in a process of its own")
+                    queue.append((shard, attempt + 1))
+            for reference, (shard, attempt, since) in list(running.items()):
+                if attempt == 1 and time.monotonic() - since > stage.item_timeout_s + shard.rows * stage.item_timeout_s / 10:
+                    pool.kill(reference)
+    finally:
+        pool.close(list(running))
+
+
+class _Tasks:
+    """Shards as Ray tasks: for stages without state."""
+
+    def __init__(self, stage: Stage) -> None:
+        import ray
+
+        self._ray = ray
+        self._stage = ray.put(stage)
+        self._run = ray.remote(run_shard).options(max_retries=0, num_cpus=1, num_gpus=stage.num_gpus)
+
+    def ready(self) -> bool:
+        return True
+
+    def submit(self, shard: Shard, isolated: bool) -> Any:
+        return self._run.remote(self._stage, shard, isolated)
+
+    def collect(self, reference: Any) -> Counts | str:
+        return _collect(self._ray, reference)
+
+    def kill(self, reference: Any) -> None:
+        self._ray.cancel(reference, force=True)
+
+    def close(self, running: list[Any]) -> None:
+        for reference in running:
+            self._ray.cancel(reference, force=True)
+
+
+class _Runner:
+    """A process that keeps what a stage loads (a model) from shard to shard."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def run(self, shard: Shard, isolated: bool) -> Counts:
+        return run_shard(self.stage, shard, isolated)
+
+
+class _Actors:
+    """Shards through a pool of actors: for stages that hold a model. A dead actor is replaced."""
+
+    def __init__(self, stage: Stage, size: int) -> None:
+        import ray
+
+        self._ray = ray
+        self._stage = stage
+        self._class = ray.remote(_Runner).options(max_restarts=0, num_cpus=1, num_gpus=stage.num_gpus)
+        self._free = [self._class.remote(stage) for _ in range(size)]
+        self._busy: dict[Any, Any] = {}
+
+    def ready(self) -> bool:
+        return bool(self._free)
+
+    def submit(self, shard: Shard, isolated: bool) -> Any:
+        actor = self._free.pop()
+        reference = actor.run.remote(shard, isolated)
+        self._busy[reference] = actor
+        return reference
+
+    def collect(self, reference: Any) -> Counts | str:
+        actor = self._busy.pop(reference)
+        outcome = _collect(self._ray, reference)
+        self._free.append(actor if isinstance(outcome, Counts) else self._class.remote(self._stage))
+        return outcome
+
+    def kill(self, reference: Any) -> None:
+        self._ray.kill(self._busy[reference])
+
+    def close(self, running: list[Any]) -> None:
+        for actor in [*self._free, *self._busy.values()]:
+            self._ray.kill(actor)
+
+
+def _collect(ray: Any, reference: Any) -> Counts | str:
+    """A finished shard's counts, or why its worker died. What the shard itself raised is raised here, without Ray's wrapping."""
+    try:
+        counts: Counts = ray.get(reference)
+        return counts
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, Exception) else error from None
+    except (
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.RayActorError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.TaskCancelledError,
+        ray.exceptions.LocalRayletDiedError,
+        ray.exceptions.NodeDiedError,
+    ) as error:
+        return type(error).__name__
+
+

@@ -1,0 +1,281 @@
+"""`hubbub infer`: mixtures through a system, one estimate per mixture, whatever the system does.
+
+The runner resamples to the system's rate and back, seeds the usual generators per mixture, and turns a wrong length, a wrong rate, NaN or an exception
+into a status. A system that kills its process or hangs is recorded in `failed`; its other mixtures go on.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manifests import audio, ids, parquet
+from manifests.errors import UserError
+from manifests.schema import Estimate, Output, System
+from manifests.system import SystemSpec, identify
+from pipelines import engine
+from pipelines.dataset import Dataset, stage_entry
+
+__all__ = ["evaluation_shards", "infer"]
+
+LENGTH_TOLERANCE_S = 0.020
+NEEDS_TARGET = ("oracle", "irm", "ibm")
+
+
+@dataclass(frozen=True)
+class Settings:
+    root: str
+    spec: str  # JSON: hashable, so that a loaded model can be kept by it
+    system_id: str
+
+
+@dataclass(frozen=True)
+class Payload:
+    mixture_id: str
+    mixture: Any
+    target: Any
+
+
+def items(settings: Settings, shard: engine.Shard) -> Iterator[engine.Item]:
+    for row in parquet.read_table(Dataset(settings.root).path("mixtures", f"{shard.name}.parquet"), PAYLOAD_COLUMNS).to_pylist():
+        yield engine.Item(row["mixture_id"], Payload(row["mixture_id"], row["mixture"], row.get("target")), seconds_audio=row["duration_s"])
+
+
+PAYLOAD_COLUMNS = ("mixture_id", "mixture", "target", "duration_s")
+
+
+def work(settings: Settings, payload: Payload) -> list[Estimate]:
+    """One mixture through the system."""
+    spec = SystemSpec.model_validate_json(settings.spec)
+    model = _model(settings.spec)
+    x, rate = audio.decode(payload.mixture)
+    target = audio.decode(payload.target)[0] if spec.name in NEEDS_TARGET and spec.kind == "builtin" else None
+    _seed(settings.system_id, payload.mixture_id)
+    try:
+        outputs, own_rate = _named(model(audio.resample(x, rate, spec.sample_rate or rate), spec.sample_rate or rate, target))
+        return [_estimate(settings.system_id, payload.mixture_id, outputs, own_rate, spec.sample_rate or rate, x, rate)]
+    except UserError:
+        raise
+    except Exception as error:
+        return [_failed(settings.system_id, payload.mixture_id, "exception", f"{type(error).__name__}: {error}")]
+
+
+def _named(answer: Any) -> tuple[dict[str, Any], int | None]:
+    """What a system returned, as named outputs and the rate it says they have."""
+    rate = None
+    if isinstance(answer, tuple):
+        answer, rate = answer
+    return (dict(answer) if isinstance(answer, Mapping) else {"estimate": answer}), rate
+
+
+def _estimate(
+    system_id: str, mixture_id: str, outputs: dict[str, Any], said_rate: int | None, own_rate: int, x: Any, rate: int
+) -> Estimate:
+    import numpy as np
+
+    if said_rate is not None and said_rate != own_rate:
+        return _failed(system_id, mixture_id, "wrong_rate", f"the system was given {own_rate} Hz and returned {said_rate} Hz")
+    arrays = {name: np.atleast_2d(np.asarray(y, dtype=np.float32)) for name, y in outputs.items()}
+    for name, y in arrays.items():
+        if y.ndim != 2 or y.shape[0] not in (1, x.shape[0]) or y.shape[1] == 0:
+            return _failed(system_id, mixture_id, "wrong_shape", f"output '{name}' has shape {y.shape} for an input of {x.shape}")
+        if not np.isfinite(y).all():
+            return _failed(system_id, mixture_id, "not_finite", f"output '{name}' has {int((~np.isfinite(y)).sum())} NaN or infinite samples")
+    arrays = {name: audio.resample(y, own_rate, rate) for name, y in arrays.items()}
+    deltas = [y.shape[1] - x.shape[1] for y in arrays.values()]
+    delta = max(deltas, key=abs)
+    long = abs(delta) > LENGTH_TOLERANCE_S * rate
+    if not long:
+        arrays = {name: _fit(y, x.shape[1]) for name, y in arrays.items()}
+    return Estimate(
+        system_id=system_id,
+        mixture_id=mixture_id,
+        status="ok_len" if long else "ok",
+        reason="wrong_length" if long else None,
+        message=f"{delta:+d} samples at {rate} Hz" if delta else None,
+        sample_rate=rate,
+        length_delta=delta,
+        outputs=[Output(name, audio.encode_float(y, rate, f"{mixture_id}-{name}")) for name, y in sorted(arrays.items())],
+    )
+
+
+def _fit(y: Any, length: int) -> Any:
+    import numpy as np
+
+    return np.pad(y, ((0, 0), (0, max(length - y.shape[1], 0))))[:, :length]
+
+
+def _failed(system_id: str, mixture_id: str, reason: str, message: str) -> Estimate:
+    return Estimate(
+        system_id=system_id,
+        mixture_id=mixture_id,
+        status="failed",
+        reason=reason,
+        message=message,
+        sample_rate=None,
+        length_delta=None,
+        outputs=[],
+    )
+
+
+def _seed(*names: str) -> None:
+    """Systems may use the global generators; give each mixture its own, whatever ran before it."""
+    seed = int(ids.digest(list(names))[:8], 16)
+    random.seed(seed)
+    import numpy as np
+
+    np.random.seed(seed)  # noqa: NPY002  (the systems' global state, not ours)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed)
+
+
+# ----------------------------------------------------------------------------------------------------------------------- loading models
+
+Model = Callable[[Any, int, Any], Any]
+
+
+@functools.lru_cache(maxsize=1)
+def _model(spec_json: str) -> Model:
+    """The loaded system, once per process."""
+    spec = SystemSpec.model_validate_json(spec_json)
+    if spec.kind == "builtin":
+        return _builtin(spec.name)
+    factory = _factory(spec)
+    try:
+        enhance = factory(**spec.resolved_settings())
+    except Exception as error:
+        raise UserError(f"system '{spec.name}': {spec.module} failed to load: {type(error).__name__}: {error}") from None
+    return lambda x, rate, target: enhance(x, rate)
+
+
+def _builtin(name: str) -> Model:
+    from eval import masks
+
+    models: dict[str, Model] = {
+        "unprocessed": lambda x, rate, target: x,
+        "silence": lambda x, rate, target: x * 0,
+        "oracle": lambda x, rate, target: target,
+        "irm": lambda x, rate, target: masks.irm(target=target, mixture=x, sample_rate=rate),
+        "ibm": lambda x, rate, target: masks.ibm(target=target, mixture=x, sample_rate=rate),
+    }
+    return models[name]
+
+
+def _factory(spec: SystemSpec) -> Callable[..., Callable[[Any, int], Any]]:
+    module_name, name = str(spec.module).split(":")
+    try:
+        if spec.folder and spec.folder not in sys.path:
+            sys.path.insert(0, spec.folder)  # for good: the module may import its neighbours later
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        hint = f". Install the extra: pip install 'hubbub[{spec.extra}]'" if spec.extra else ""
+        raise UserError(f"system '{spec.name}': module '{module_name}' does not import: {error}{hint}") from None
+    except Exception as error:
+        raise UserError(f"system '{spec.name}': importing '{module_name}' raised {type(error).__name__}: {error}") from None
+    factory: Any = getattr(module, name, None)
+    if not callable(factory):
+        known = [n for n in dir(module) if not n.startswith("_") and callable(getattr(module, n))]
+        raise UserError(f"system '{spec.name}': module '{module_name}' has no callable '{name}'{ids.nearest(name, known)}")
+    return factory  # type: ignore[no-any-return]
+
+
+def _check_loads(spec: SystemSpec) -> str | None:
+    """Find a system's code before any worker starts; the hash of its module's source is part of its identity."""
+    if spec.kind == "builtin":
+        return None
+    factory = _factory(spec)
+    if spec.extra:
+        _check_extra(spec, factory)
+    origin = sys.modules[str(spec.module).split(":")[0]].__file__
+    if origin is None:
+        return None
+    with open(origin, "rb") as handle:
+        return hashlib.sha256(handle.read()).hexdigest()
+
+
+def _check_extra(spec: SystemSpec, factory: Callable[..., Any]) -> None:
+    """A shipped system imports its package when it is built: try that here, where the message is one line."""
+    try:
+        factory(**spec.settings)
+    except ImportError as error:
+        raise UserError(f"system '{spec.name}' needs a package that is not installed ({error}): pip install 'hubbub[{spec.extra}]'") from None
+
+
+# ------------------------------------------------------------------------------------------------------------------------- the driver
+
+
+def evaluation_shards(dataset: Dataset, split: str | None) -> list[str]:
+    """The shards that systems run on: those of `split`, by default of `test` where there is one, else all."""
+    names = dataset.shard_names()
+    if not names:
+        raise UserError(f"{dataset.root}: no mixtures here; run 'hubbub generate' first")
+    known = dataset.splits()
+    wanted = split or ("test" if "test" in known else "all")
+    if wanted == "all":
+        return names
+    if wanted not in known:
+        raise UserError(f"{dataset.root} has no split '{wanted}'{ids.nearest(wanted, known)}")
+    return dataset.shard_names(split=wanted)
+
+
+def infer(
+    dataset: Dataset, spec: SystemSpec, *, workers: int, split: str | None = None, quiet: bool = False, retry_failed: bool = False
+) -> tuple[System, engine.Result, Counter[str]]:
+    """Run a system over a dataset. Returns its row, the engine's result and how many estimates have each status."""
+    shards = evaluation_shards(dataset, split)
+    system = identify(spec, _check_loads(spec))
+    _check_target(dataset, spec, shards[0])
+    stage = engine.Stage(
+        name="infer",
+        row_type=Estimate,
+        items=items,
+        work=work,
+        settings=Settings(dataset.root, spec.model_dump_json(), system.system_id),
+        out=dataset.path("estimates", system.system_id),
+        aside=dataset.root,
+        digest=system.system_id,
+        item_timeout_s=spec.timeout_s,
+        label=f"infer {spec.name}",
+        system_id=system.system_id,
+        actors=True,
+        num_gpus=spec.num_gpus,
+    )
+    result = engine.run(stage, mixture_shards(dataset, shards), workers=workers, budget=1.0, quiet=quiet, retry_failed=retry_failed)
+    parquet.write_rows(dataset.path("systems", f"{system.system_id}.parquet"), [system], System)
+    statuses = estimate_statuses(dataset, system.system_id, shards)
+    dataset.record(f"infer {system.system_id}", stage_entry(stage, result, workers, split=split, statuses=dict(sorted(statuses.items()))))
+    return system, result, statuses
+
+
+def mixture_shards(dataset: Dataset, names: Sequence[str], *digests: str) -> list[engine.Shard]:
+    """Mixture shards as the input of a later stage: what determined them determines its shards too."""
+    shards = []
+    for name in names:
+        footer = parquet.read_footer(dataset.path("mixtures", f"{name}.parquet"))
+        shards.append(engine.Shard(name, int(footer["rows"]), digest=ids.digest([footer["digest"], *digests])))
+    return shards
+
+
+def estimate_statuses(dataset: Dataset, system_id: str, shards: Sequence[str]) -> Counter[str]:
+    """How many estimates are `ok`, `ok_len (wrong_length)`, `failed (exception)`, ..."""
+    found: Counter[str] = Counter()
+    for name in shards:
+        table = parquet.read_table(dataset.path("estimates", system_id, f"{name}.parquet"), ["status", "reason"])
+        found.update(f"{r['status']} ({r['reason']})" if r["reason"] else r["status"] for r in table.to_pylist())
+    return found
+
+
+def _check_target(dataset: Dataset, spec: SystemSpec, shard: str) -> None:
+    if spec.kind == "builtin" and spec.name in NEEDS_TARGET:
+        names = parquet.read_schema_names(dataset.path("mixtures", f"{shard}.parquet"))
+        if "target" not in names:
+            raise UserError(f"system '{spec.name}' needs the stem 'target', which {dataset.root} does not have; add it to write.stems and generate again")
+
+

@@ -66,8 +66,8 @@ CLIPPED = 1.0 - 2.0**-15
 MARGIN_DB = 15.9
 TIME_CONSTANT_S = 0.03
 _HANGOVERS_PER_S = 5  # 0.2 s
-_LOWEST, _HIGHEST = -40, 8
-_THRESHOLDS: Power = np.exp2(np.arange(_LOWEST, _HIGHEST + 1, dtype=np.float64))
+STEPS_PER_OCTAVE = 64
+_LOWEST_OCTAVE, _HIGHEST_OCTAVE = -40, 8
 _TINY = 1e-60  # keeps recursions out of the subnormal range, where they are a hundred times slower
 
 
@@ -178,10 +178,14 @@ class ActiveLevel:
 def active_level(x: Array, sample_rate: int) -> ActiveLevel | None:
     """Active speech level of (samples,) by method B of P.56.
 
-    Envelope: |x| through two one-pole averages of 0.03 s. For each threshold c_j = 2^j, a_j samples are active: those
-    where the envelope is at c_j or above, and 0.2 s (hangover) after. The level is A = 10 log10(sum x^2 / a) at the
-    threshold that lies 15.9 dB below it, interpolated in dB between the two thresholds that bracket it (the limit of
-    the standard's bisection). Thresholds run from 2^-40 to 2^8; the standard's fifteen for 16 bit are among them.
+    Envelope: |x| through two one-pole averages of 0.03 s. At each threshold c_j, a_j samples are active: those where
+    the envelope is c_j or above, and 0.2 s (hangover) after. The level is A = 10 log10(sum x^2 / a) at the threshold
+    that lies 15.9 dB below it, interpolated in dB between the two that bracket it (the limit of the standard's
+    bisection).
+
+    The standard has its thresholds an octave apart, and with them the level depends on the gain: on a third of the
+    test corpus by 0.02 dB (median), 0.3 dB (one file in twenty), 0.9 dB (worst). With 64 thresholds per octave, the
+    standard's among them, it follows the gain to 0.01 dB.
 
     `None` for silence, for less than 0.2 s, and where no threshold lies 15.9 dB below its level (a lone click).
     """
@@ -194,20 +198,26 @@ def active_mask(x: Array, sample_rate: int) -> Mask:
     return _active_mask(signal, sample_rate, _active_level(signal, sample_rate))
 
 
-def _active_level(x: Signal, sample_rate: int) -> ActiveLevel | None:
-    hangover = _hangover(sample_rate)
-    energy, counts = _activity(x, _smoothing(sample_rate), hangover, _THRESHOLDS)
+def _active_level(x: Signal, sample_rate: int, steps_per_octave: int = STEPS_PER_OCTAVE) -> ActiveLevel | None:
+    hangover, grid = _hangover(sample_rate), _thresholds(steps_per_octave)
+    energy, counts = _activity(x, _smoothing(sample_rate), hangover, grid)
     if x.size < hangover or _finite(energy) == 0:
         return None
     active = np.cumsum(counts[::-1])[::-1][1:]  # samples active at each threshold; counts[0] lie below all of them
     used = active > 0
     levels = 10.0 * np.log10(energy / active[used])
-    thresholds = 20.0 * np.log10(_THRESHOLDS[used])
+    thresholds = 20.0 * np.log10(grid[used])
     crossing = _crossing(levels - thresholds)
     if crossing is None:
         return None
     level, threshold = (float(np.interp(crossing, np.arange(levels.size), v)) for v in (levels, thresholds))
     return ActiveLevel(level, min(1.0, energy / x.size / 10.0 ** (level / 10.0)), threshold)
+
+
+@functools.cache
+def _thresholds(steps_per_octave: int) -> Power:
+    steps = np.arange(_LOWEST_OCTAVE * steps_per_octave, _HIGHEST_OCTAVE * steps_per_octave + 1)
+    return np.asarray(np.exp2(steps / steps_per_octave), dtype=np.float64)
 
 
 def _crossing(margins: Power) -> float | None:

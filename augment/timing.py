@@ -35,7 +35,7 @@ def assemble(pieces: Sequence[Piece], *, length: int) -> Signal:
         raise ValueError(f"length must not be negative, got {length}")
     out = np.zeros(length, np.float32)
     overlaps = _overlaps(pieces)
-    for (samples, at), before, after in zip(pieces, overlaps[:-1], overlaps[1:], strict=True):
+    for (samples, at), before, after in zip(pieces, [0, *overlaps], [*overlaps, 0], strict=False):
         _add(out, _faded(samples, before, after), at)
     return out
 
@@ -47,7 +47,7 @@ def fade_slopes(frames: int) -> tuple[Signal, Signal]:
 
 
 def _overlaps(pieces: Sequence[Piece]) -> list[int]:
-    """Samples shared by neighbours: before the first piece, between each two, after the last."""
+    """Samples that each piece shares with the next."""
     for index, (samples, _) in enumerate(pieces):
         if samples.ndim != 1:
             raise ValueError(f"piece {index} must have shape (samples,), got {samples.shape}")
@@ -58,7 +58,7 @@ def _overlaps(pieces: Sequence[Piece]) -> list[int]:
             raise ValueError(f"pieces must begin and end in order, got {_spans(starts, ends, i - 1, i)}")
         if i > 1 and starts[i] < ends[i - 2]:
             raise ValueError(f"at most two pieces may overlap, got {_spans(starts, ends, i - 2, i - 1, i)}")
-    return [0, *(max(0, end - start) for end, start in zip(ends, starts[1:], strict=False)), 0]
+    return [max(0, end - start) for end, start in zip(ends, starts[1:], strict=False)]
 
 
 def _spans(starts: list[int], ends: list[int], *indices: int) -> str:

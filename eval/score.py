@@ -90,7 +90,8 @@ def score_pair(
     """
     chosen = [catalogue.get(name) for name in metrics]
     _check_rate("sample_rate", sample_rate)
-    _check_rate("estimate_rate", estimate_rate or sample_rate)
+    estimate_rate = sample_rate if estimate_rate is None else estimate_rate
+    _check_rate("estimate_rate", estimate_rate)
     s = _mono("reference", reference)
     if reason := _unusable(s, sample_rate):
         return [_row(metric, Outcome(None, "excluded_ref", reason), _Delivered(), sample_rate) for metric in chosen]
@@ -98,7 +99,7 @@ def score_pair(
         failed = estimate_reason or (estimate_status if estimate_status not in ("ok", "ok_len") else "missing")
         delivered = _Delivered(reason=failed)
     else:
-        delivered = _deliver(s, _mono("estimate", estimate), sample_rate, estimate_rate or sample_rate)
+        delivered = _deliver(s, _mono("estimate", estimate), sample_rate, estimate_rate)
         delivered.wrong_length |= estimate_status == "ok_len"
     pair = _Pair(s, delivered, sample_rate)
     return [_row(metric, _outcome(metric, pair, call), delivered, sample_rate) for metric in chosen]

@@ -29,6 +29,7 @@ __all__ = [
     "Dropped",
     "Estimate",
     "Failed",
+    "Finding",
     "KeyNumber",
     "KeyText",
     "Leak",
@@ -396,6 +397,15 @@ class Leak:
     rows: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A promise that a row of a dataset does not keep, found by `hubbub check`."""
+
+    mixture_id: str
+    rule: str
+    message: str
+
+
 TABLES: dict[str, type] = {
     "sources": Source,
     "plan": Plan,
@@ -407,6 +417,7 @@ TABLES: dict[str, type] = {
     "dropped": Dropped,
     "failed": Failed,
     "leaks": Leak,
+    "findings": Finding,
 }
 
 Row = TypeVar("Row")

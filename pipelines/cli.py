@@ -195,11 +195,13 @@ def infer(
     from pipelines.dataset import Dataset
 
     for spec in [load_system(name) for name in system]:
-        row, result, statuses = stage.infer(
+        row, result, statuses, problem = stage.infer(
             Dataset(dataset), spec, workers=_workers(workers), split=split, quiet=quiet, retry_failed=retry_failed
         )
         found = ", ".join(f"{n} {status}" for status, n in sorted(statuses.items()))
         say(f"{row.system_id}: {found}; {_outcome(result)}")
+        if problem:
+            warn(f"  the first that is not ok: {problem}")
     return 0
 
 

@@ -20,7 +20,7 @@ import yaml
 from manifests import ids, parquet, storage
 from manifests.errors import UserError
 from manifests.recipe import Recipe, content, parse_recipe
-from manifests.schema import OUTPUT_VERSION, Estimate, Mixture, Plan, Source, System
+from manifests.schema import OUTPUT_VERSION, Dropped, Estimate, Failed, Mixture, Plan, Source, System
 from pipelines import engine
 
 __all__ = ["Dataset", "machine", "package_versions"]
@@ -65,6 +65,20 @@ class Dataset:
 
     def mixtures(self, shard: str, columns: Sequence[str] | None = None) -> list[Mixture]:
         return parquet.read_rows(self.path("mixtures", f"{shard}.parquet"), Mixture, columns)
+
+    def manifest(self) -> list[Mixture]:
+        """All finished rows without their audio."""
+        return parquet.read_rows(self.path("manifest.parquet"), Mixture)
+
+    def aside(self, table: str, pattern: str = "*") -> list[Any]:
+        """Rows of `dropped` or `failed` whose file's name matches."""
+        row_type: type[Any] = {"dropped": Dropped, "failed": Failed}[table]
+        names = storage.listing(self.path(table), f"{pattern}.parquet")
+        return [row for name in names for row in parquet.read_rows(self.path(table, name), row_type)]
+
+    def set_aside(self) -> set[str]:
+        """Ids of the planned rows that were dropped or failed."""
+        return {row.id for table in ("dropped", "failed") for row in self.aside(table, "render-*")}
 
     def splits(self) -> list[str]:
         return list(dict.fromkeys(n.rsplit("-", 1)[0] for n in self.shard_names()))

@@ -16,7 +16,7 @@ from typing import Any
 from manifests import audio, ids, parquet, schema, splits, storage
 from manifests.errors import UserError
 from manifests.recipe import Recipe, content, render_settings
-from manifests.schema import Audio, Dropped, Failed, KeyText, Leak, Mixture, Plan, Segment, Source, Talker
+from manifests.schema import Audio, KeyText, Leak, Mixture, Plan, Segment, Source, Talker
 from manifests.select import usable
 from pipelines import engine
 from pipelines.dataset import Dataset, stage_entry
@@ -299,8 +299,7 @@ def seal(dataset: Dataset, shards: dict[str, list[Plan]], sources: dict[str, Sou
     planned = {row.mixture_id for part in shards.values() for row in part}
     scalar = [f.name for f in fields(Mixture) if f.name not in schema.audio_columns(Mixture)]
     mixtures = [row for name in shards for row in dataset.mixtures(name, scalar)]
-    aside = {row.id for row in _aside(dataset, "dropped", Dropped)} | {row.id for row in _aside(dataset, "failed", Failed)}
-    gaps = planned - {m.mixture_id for m in mixtures} - aside
+    gaps = planned - {m.mixture_id for m in mixtures} - dataset.set_aside()
     if gaps:
         raise RuntimeError(f"{len(gaps)} planned rows are neither mixtures nor dropped nor failed, for example {min(gaps)}")
     found = splits.leaks(mixtures, sources)
@@ -310,11 +309,6 @@ def seal(dataset: Dataset, shards: dict[str, list[Plan]], sources: dict[str, Sou
     parquet.write_rows(
         dataset.path("manifest.parquet"), mixtures, Mixture, digest=ids.digest(sorted(planned)), arrow=schema.arrow_schema(Mixture, tuple(scalar))
     )
-
-
-def _aside(dataset: Dataset, table: str, row_type: type[Any]) -> list[Any]:
-    folder = dataset.path(table)
-    return [row for name in storage.listing(folder, "render-*.parquet") for row in parquet.read_rows(storage.join(folder, name), row_type)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------------- replay

@@ -58,31 +58,33 @@ def work(settings: Settings, payload: Payload) -> list[Estimate]:
     x, rate = audio.decode(payload.mixture)
     target = audio.decode(payload.target)[0] if spec.name in NEEDS_TARGET and spec.kind == "builtin" else None
     _seed(settings.system_id, payload.mixture_id)
+    own_rate = spec.sample_rate or rate
+    heard = audio.resample(x, rate, own_rate)
     try:
-        outputs, own_rate = _named(model(audio.resample(x, rate, spec.sample_rate or rate), spec.sample_rate or rate, target))
-        return [_estimate(settings.system_id, payload.mixture_id, outputs, own_rate, spec.sample_rate or rate, x, rate)]
-    except UserError:
-        raise
-    except Exception as error:
+        outputs, said_rate = _named(model(heard, own_rate, target))
+    except Exception as error:  # whatever a system raises costs it this mixture, with the message kept
         return [_failed(settings.system_id, payload.mixture_id, "exception", f"{type(error).__name__}: {error}")]
+    return [_estimate(settings.system_id, payload.mixture_id, outputs, said_rate, own_rate, x, rate)]
 
 
 def _named(answer: Any) -> tuple[dict[str, Any], int | None]:
-    """What a system returned, as named outputs and the rate it says they have."""
+    """What a system returned, as float32 arrays by output name, and the rate it says they have."""
+    import numpy as np
+
     rate = None
     if isinstance(answer, tuple):
         answer, rate = answer
-    return (dict(answer) if isinstance(answer, Mapping) else {"estimate": answer}), rate
+    outputs = answer if isinstance(answer, Mapping) else {"estimate": answer}
+    return {str(name): np.atleast_2d(np.asarray(y, dtype=np.float32)) for name, y in outputs.items()}, rate
 
 
 def _estimate(
-    system_id: str, mixture_id: str, outputs: dict[str, Any], said_rate: int | None, own_rate: int, x: Any, rate: int
+    system_id: str, mixture_id: str, arrays: dict[str, Any], said_rate: int | None, own_rate: int, x: Any, rate: int
 ) -> Estimate:
     import numpy as np
 
     if said_rate is not None and said_rate != own_rate:
         return _failed(system_id, mixture_id, "wrong_rate", f"the system was given {own_rate} Hz and returned {said_rate} Hz")
-    arrays = {name: np.atleast_2d(np.asarray(y, dtype=np.float32)) for name, y in outputs.items()}
     for name, y in arrays.items():
         if y.ndim != 2 or y.shape[0] not in (1, x.shape[0]) or y.shape[1] == 0:
             return _failed(system_id, mixture_id, "wrong_shape", f"output '{name}' has shape {y.shape} for an input of {x.shape}")
@@ -102,7 +104,7 @@ def _estimate(
         message=f"{delta:+d} samples at {rate} Hz" if delta else None,
         sample_rate=rate,
         length_delta=delta,
-        outputs=[Output(name, audio.encode_float(y, rate, f"{mixture_id}-{name}")) for name, y in sorted(arrays.items())],
+        outputs=[Output(name=name, audio=audio.encode_float(y, rate, f"{mixture_id}-{name}")) for name, y in sorted(arrays.items())],
     )
 
 
@@ -227,8 +229,11 @@ def evaluation_shards(dataset: Dataset, split: str | None) -> list[str]:
 
 def infer(
     dataset: Dataset, spec: SystemSpec, *, workers: int, split: str | None = None, quiet: bool = False, retry_failed: bool = False
-) -> tuple[System, engine.Result, Counter[str]]:
-    """Run a system over a dataset. Returns its row, the engine's result and how many estimates have each status."""
+) -> tuple[System, engine.Result, Counter[str], str | None]:
+    """Run a system over a dataset.
+
+    Returns its row, the engine's result, how many estimates have each status, and the first message of one that is not `ok`.
+    """
     shards = evaluation_shards(dataset, split)
     system = identify(spec, _check_loads(spec))
     _check_target(dataset, spec, shards[0])
@@ -251,7 +256,7 @@ def infer(
     parquet.write_rows(dataset.path("systems", f"{system.system_id}.parquet"), [system], System)
     statuses = estimate_statuses(dataset, system.system_id, shards)
     dataset.record(f"infer {system.system_id}", stage_entry(stage, result, workers, split=split, statuses=dict(sorted(statuses.items()))))
-    return system, result, statuses
+    return system, result, statuses, first_problem(dataset, system.system_id, shards)
 
 
 def mixture_shards(dataset: Dataset, names: Sequence[str], *digests: str) -> list[engine.Shard]:
@@ -261,6 +266,16 @@ def mixture_shards(dataset: Dataset, names: Sequence[str], *digests: str) -> lis
         footer = parquet.read_footer(dataset.path("mixtures", f"{name}.parquet"))
         shards.append(engine.Shard(name, int(footer["rows"]), digest=ids.digest([footer["digest"], *digests])))
     return shards
+
+
+def first_problem(dataset: Dataset, system_id: str, shards: Sequence[str]) -> str | None:
+    """The message of the first estimate that is not `ok`, for the terminal."""
+    for name in shards:
+        table = parquet.read_table(dataset.path("estimates", system_id, f"{name}.parquet"), ["mixture_id", "status", "message"])
+        for row in table.to_pylist():
+            if row["status"] != "ok":
+                return f"{row['mixture_id']}: {row['message']}"
+    return None
 
 
 def estimate_statuses(dataset: Dataset, system_id: str, shards: Sequence[str]) -> Counter[str]:

@@ -143,13 +143,18 @@ def _systems(dataset: Dataset, names: Sequence[str]) -> list[System]:
 def _score_system(
     dataset: Dataset, system: System, metrics: tuple[str, ...], workers: int, quiet: bool, retry_failed: bool
 ) -> engine.Result:
-    names = dataset.shard_names(f"estimates/{system.system_id}")
-    missing = [n for n in names if not storage.exists(dataset.path("mixtures", f"{n}.parquet"))]
-    if missing:
-        raise UserError(f"{dataset.root}: estimates of {system.system_id} are for mixtures that are gone ({missing[0]}); run 'hubbub infer' again")
-    if "target" not in parquet.read_schema_names(dataset.path("mixtures", f"{names[0]}.parquet")):
+    shards = score_shards(dataset, system)
+    if "target" not in parquet.read_schema_names(dataset.path("mixtures", f"{shards[0].name}.parquet")):
         raise UserError(f"{dataset.root} has no stem 'target' to score against; add it to write.stems and generate again")
-    stage = engine.Stage(
+    stage = score_stage(dataset, system, metrics)
+    result = engine.run(stage, shards, workers=workers, quiet=quiet, retry_failed=retry_failed)
+    dataset.record(f"score {system.system_id}", stage_entry(stage, result, workers, metrics=list(metrics)))
+    return result
+
+
+def score_stage(dataset: Dataset, system: System, metrics: tuple[str, ...]) -> engine.Stage:
+    """Scoring one system: what the engine runs, and what a report checks to be done."""
+    return engine.Stage(
         name="score",
         row_type=Score,
         items=items,
@@ -161,11 +166,16 @@ def _score_system(
         label=f"score {system.name}",
         system_id=system.system_id,
     )
-    estimates = [parquet.read_footer(dataset.path("estimates", system.system_id, f"{n}.parquet"))["digest"] for n in names]
-    shards = [mixture_shards(dataset, [name], digest)[0] for name, digest in zip(names, estimates, strict=True)]
-    result = engine.run(stage, shards, workers=workers, quiet=quiet, retry_failed=retry_failed)
-    dataset.record(f"score {system.system_id}", stage_entry(stage, result, workers, metrics=list(metrics)))
-    return result
+
+
+def score_shards(dataset: Dataset, system: System) -> list[engine.Shard]:
+    """The shards of a system's estimates, with what determined mixtures and estimates."""
+    names = dataset.shard_names(f"estimates/{system.system_id}")
+    missing = [n for n in names if not storage.exists(dataset.path("mixtures", f"{n}.parquet"))]
+    if missing or not names:
+        raise UserError(f"{dataset.root}: the estimates of {system.name} do not fit the mixtures; run 'hubbub infer' again")
+    digests = [parquet.read_footer(dataset.path("estimates", system.system_id, f"{n}.parquet"))["digest"] for n in names]
+    return [mixture_shards(dataset, [name], digest)[0] for name, digest in zip(names, digests, strict=True)]
 
 
 def _digest(system: System, metrics: tuple[str, ...]) -> str:

@@ -224,11 +224,11 @@ _SLOTS = 8
 
 
 def line_chart(
-    curves: Sequence[Curve], bins: Sequence[str], *, name: str, title: str, x_label: str, y_label: str, connected: bool
+    curves: Sequence[Curve], bins: Sequence[str], *, name: str, title: str, x_label: str, y_label: str, ordered: int
 ) -> Markup:
     """Metric against bin, one curve per system with its interval; the labels stand at the curves' ends.
 
-    `name` makes the ids unique on the page. `connected=False` leaves the lines out, for bins that have no order.
+    `name` makes the ids unique on the page. The first `ordered` bins have an order and are joined by lines.
     """
     reach = [v for c in curves for p in c.points if p for v in (p.value, p.low, p.high) if v is not None]
     if not reach or not bins:
@@ -238,7 +238,7 @@ def line_chart(
     domain = (low - pad, high + pad)
     xs = [_LEFT + (_WIDTH - _LEFT - _RIGHT) * (i + 0.5) / len(bins) for i in range(len(bins))]
     parts = [_grid(domain), _bin_labels(bins, xs), _axis_titles(x_label, y_label)]
-    parts += [_curve(c, xs, domain, offset, connected) for c, offset in zip(curves, _dodge(len(curves)), strict=True)]
+    parts += [_curve(c, xs, domain, offset, ordered) for c, offset in zip(curves, _dodge(len(curves)), strict=True)]
     parts.append(_end_labels(curves, xs, domain))
     return Markup(
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="{escape(name)}-title">'
@@ -282,10 +282,11 @@ def _axis_titles(x_label: str, y_label: str) -> str:
     )
 
 
-def _curve(curve: Curve, xs: Sequence[float], domain: tuple[float, float], offset: float, connected: bool) -> str:
+def _curve(curve: Curve, xs: Sequence[float], domain: tuple[float, float], offset: float, ordered: int) -> str:
     placed = [(x + offset, p) for x, p in zip(xs, curve.points, strict=True) if p is not None]
-    line = " ".join(f"{x:.1f},{_y(p.value, domain):.1f}" for x, p in placed)
-    parts = [f'<polyline class="line" points="{line}"/>'] if connected and len(placed) > 1 else []
+    joined = sum(p is not None for p in curve.points[:ordered])
+    line = " ".join(f"{x:.1f},{_y(p.value, domain):.1f}" for x, p in placed[:joined])
+    parts = [f'<polyline class="line" points="{line}"/>'] if joined > 1 else []
     for x, p in placed:
         if p.low is not None and p.high is not None:
             ends = f'y1="{_y(p.low, domain):.1f}" y2="{_y(p.high, domain):.1f}"'

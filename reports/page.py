@@ -272,7 +272,7 @@ def _panel(report: Report, metric: MetricInfo, rows: Sequence[Cell], bins: Seque
         rows=[(s, shown.get(s.name)) for s in systems],
         bins=[_bin(label, [c for c in mine if c.bin == label]) for label in labels],
         grid=grid,
-        chart=_chart(report, metric, labels, grid, connected=any(c.bin_low is not None for c in mine)),
+        chart=_chart(report, metric, labels, grid, ordered=len({c.bin for c in mine if c.bin_low is not None})),
     )
 
 
@@ -349,7 +349,7 @@ def _chart(
     labels: Sequence[str],
     grid: Sequence[tuple[SystemInfo, Sequence[Shown | None]]],
     *,
-    connected: bool,
+    ordered: int,
 ) -> Markup:
     slots = {s.name: i for i, s in enumerate(s for s in report.systems if not s.anchor)}
     curves = [
@@ -365,7 +365,7 @@ def _chart(
         title=f"{metric.title} by {report.bin_column}, one line per system; the table below has the numbers",
         x_label=report.bin_column,
         y_label=f"{metric.title}{unit}",
-        connected=connected,
+        ordered=ordered,
     )
 
 

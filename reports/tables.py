@@ -16,6 +16,7 @@ import csv
 import dataclasses
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,8 +124,18 @@ _COUNTS = {"n", "n_ok", "n_floor", "n_excluded", "n_clusters", "rank_low", "rank
 _TEXT = {"system", "metric", "bin"}
 
 
+_SUMMARY_NAMES = {"delta_ci_low": "delta_low", "delta_ci_high": "delta_high"}
+_BIN_LOW = re.compile(r"[\[(](-inf|[-+.e\d]+), ")  # the lower edge in a label such as `[-5, 0)`
+
+
 def cells(frame: pd.DataFrame, systems: Sequence[SystemInfo], metrics: Sequence[MetricInfo]) -> list[Cell]:
-    """The rows of `frame`, checked: known systems and metrics, all columns there, no row twice, every number finite."""
+    """The rows of `frame`, checked: known systems and metrics, all columns there, no row twice, every number finite.
+
+    The frames of `eval.summary` fit as they are: without `bin_low`, labels in interval notation give it.
+    """
+    frame = frame.rename(columns=_SUMMARY_NAMES)
+    if "bin" in frame.columns and "bin_low" not in frame.columns:
+        frame = frame.assign(bin_low=frame["bin"].astype(str).map(_lower_edge))
     names = [f.name for f in dataclasses.fields(Cell) if f.name in frame.columns]
     absent = [name for name in _COLUMNS if name not in names]
     if absent:
@@ -135,6 +146,11 @@ def cells(frame: pd.DataFrame, systems: Sequence[SystemInfo], metrics: Sequence[
     ]
     _check(rows, {s.name for s in systems}, {m.name for m in metrics})
     return rows
+
+
+def _lower_edge(label: str) -> float | None:
+    found = _BIN_LOW.match(label)
+    return float(found[1]) if found else None
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -197,6 +213,8 @@ def number(value: float | None, decimals: int, *, signed: bool = False) -> str:
     """`value` rounded, without a negative zero; an en dash if there is none."""
     if value is None or math.isnan(value):
         return MISSING
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     text = f"{value:{'+' if signed else ''}.{decimals}f}"
     return text.replace("-", "+" if signed else "") if text.strip("-0.") == "" else text
 
@@ -236,7 +254,7 @@ def bins_csv(bins: pd.DataFrame, systems: Sequence[SystemInfo], metrics: Sequenc
 
     `bin_column` says what was binned.
     """
-    rows = sorted(cells(bins, systems, metrics), key=lambda r: -math.inf if r.bin_low is None else r.bin_low)
+    rows = sorted(cells(bins, systems, metrics), key=lambda r: math.inf if r.bin_low is None else r.bin_low)
     column = {m.name: i for i, m in enumerate(metrics)}
     place = {s.name: i for i, s in enumerate(systems)}
     rows.sort(key=lambda r: (column[r.metric], place[r.system]))

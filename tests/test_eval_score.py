@@ -1,0 +1,491 @@
+"""eval.score: the contract. One row per metric whatever comes in, published values out, never a NaN."""
+
+import json
+import math
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+from numpy.typing import NDArray
+
+from eval import perceptual
+from eval.catalogue import HEADLINE, METRICS
+from eval.perceptual import Outcome
+from eval.score import PairScore, direct, score_pair
+from manifests import schema
+
+Signal = NDArray[np.float64]
+
+RATE = 16000
+EVERY = tuple(METRICS)
+STATUSES = {"ok", "ok_len", "floor", "excluded_ref", "too_short", "crashed", "timeout", "missing", "error"}
+WITH_VALUE = {"ok", "ok_len", "floor"}
+CHEAP = ("si_sdr", "snr", "sdr")
+
+
+def speech(seed: int = 0, seconds: float = 1.2, rate: int = RATE) -> Signal:
+    """Speech-like: low-passed noise in bursts of 0.25 s with pauses of 0.15 s."""
+    samples = round(seconds * rate)
+    noise = np.random.default_rng(seed).standard_normal(samples + 7)
+    low = np.convolve(noise, np.hanning(8), mode="valid")[:samples]
+    t = np.arange(samples) / rate
+    return np.asarray(0.1 * low * ((t % 0.4) < 0.25))
+
+
+S = speech()
+E = S + 0.02 * np.random.default_rng(1).standard_normal(len(S))
+
+
+def rows(reference: Any = S, estimate: Any = E, sample_rate: int = RATE, **options: Any) -> dict[str, PairScore]:
+    metrics = options.pop("metrics", EVERY)
+    found = score_pair(reference=reference, estimate=estimate, sample_rate=sample_rate, metrics=metrics, **options)
+    assert [row.metric for row in found] == list(metrics)
+    for row in found:
+        assert row.status in STATUSES
+        assert (row.value is not None) == (row.status in WITH_VALUE)
+        if row.value is not None:
+            assert METRICS[row.metric].floor <= row.value <= METRICS[row.metric].ceiling
+            assert isinstance(row.value, float)
+        if row.status not in ("ok", "ok_len"):
+            assert row.reason
+    return {row.metric: row for row in found}
+
+
+def only(found: dict[str, PairScore], attribute: str) -> Any:
+    """The one value that all rows share."""
+    (value,) = {getattr(row, attribute) for row in found.values()}
+    return value
+
+
+# published values
+
+
+def fixture(folder: str) -> Path:
+    root = os.environ.get("HUBBUB_CORPUS")
+    if not root:
+        pytest.skip("HUBBUB_CORPUS is not set")
+    path = Path(root) / "metric_fixtures" / folder
+    if not path.is_dir():
+        pytest.skip(f"{path} does not exist")
+    return path
+
+
+def published(folder: str, reference: str, estimate: str) -> dict[str, PairScore]:
+    import soundfile
+
+    path = fixture(folder)
+    s, rate = soundfile.read(path / reference)
+    e, _ = soundfile.read(path / estimate)
+    return rows(s, e, rate)
+
+
+def test_published_values_of_the_pesq_package() -> None:
+    found = published("pesq_ludlows", "speech.wav", "speech_bab_0dB.wav")
+    assert found["pesq_wb"].value == pytest.approx(1.0832337141036987, abs=1e-4)
+    assert found["pesq_nb16"].value == pytest.approx(1.6072081327438354, abs=1e-4)
+    assert found["pesq_nb"].value == pytest.approx(1.66567, abs=1e-3)  # resampled; the resampler moves it by 3e-4
+    assert found["stoi"].value == pytest.approx(0.6739177895, abs=1e-9)
+    assert found["estoi"].value == pytest.approx(0.39044999, abs=1e-8)
+    assert found["sdr"].value == pytest.approx(0.2211, abs=5e-5)
+    assert found["si_sdr"].value == pytest.approx(0.1396, abs=5e-5)
+    assert found["snr"].value == pytest.approx(0.0135, abs=5e-5)
+    assert only(found, "status") == "ok"
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_published_values_of_speechscore(index: int) -> None:
+    row = json.loads((fixture("speechscore") / "expected.json").read_text())["pairs"][index]
+    found = published("speechscore", row["reference"], row["degraded"])
+    expected = row["scores"]
+    assert found["pesq_wb"].value == pytest.approx(expected["PESQ"], abs=1e-4)
+    assert found["pesq_nb16"].value == pytest.approx(expected["NB_PESQ"], abs=1e-4)
+    assert found["stoi"].value == pytest.approx(expected["STOI"], abs=1e-9)
+    assert found["si_sdr"].value == pytest.approx(expected["SISDR"], abs=1e-9)
+    # its BSSEval is that of images: for one source the SDR of images is our SNR, and their SAR is our SDR
+    assert found["snr"].value == pytest.approx(expected["BSSEval"]["SDR"], abs=1e-9)
+    assert found["sdr"].value == pytest.approx(expected["BSSEval"]["SAR"], abs=1e-9)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_published_values_of_pysepm(index: int) -> None:
+    row = json.loads((fixture("pysepm_matlab") / "expected.json").read_text())["pairs"][index]
+    found = published("pysepm_matlab", row["reference"], row["degraded"])
+    assert found["pesq_wb"].value == pytest.approx(row["scores"]["PESQ_mos_lqo"], abs=1e-4)
+    assert found["stoi"].value == pytest.approx(row["scores"]["STOI"], abs=5e-5)
+
+
+def test_published_values_of_versa() -> None:
+    found = published("versa_general", "ref_test1.wav", "gen_test2.wav")
+    expected = json.loads((fixture("versa_general") / "expected.json").read_text())["scores"]
+    assert found["pesq_wb"].value == pytest.approx(expected["pesq"], abs=1e-4)
+    assert found["stoi"].value == pytest.approx(expected["stoi"], abs=1e-9)
+    assert found["sdr"].value == pytest.approx(expected["sdr"], abs=1e-9)
+    assert found["si_sdr"].value == pytest.approx(expected["si_snr"], abs=1e-5)  # theirs is float32
+
+
+# the row
+
+
+def test_a_row_says_how_it_was_made() -> None:
+    found = rows()
+    assert only(found, "status") == "ok"
+    assert only(found, "reason") is None
+    assert only(found, "length_delta") == 0
+    assert only(found, "lag") == 0
+    assert {n: r.sample_rate for n, r in found.items()} == {
+        "pesq_wb": 16000,
+        "pesq_nb": 8000,
+        "pesq_nb16": 16000,
+        "stoi": 10000,
+        "estoi": 10000,
+        "si_sdr": RATE,
+        "snr": RATE,
+        "sdr": RATE,
+    }
+    assert found["pesq_wb"].resampler is None
+    assert found["pesq_nb"].resampler == "soxr_vhq"
+    assert found["stoi"].resampler == "pystoi_octave"
+    assert found["pesq_wb"].metric_version.startswith("1+pesq-")
+    assert found["sdr"].metric_version == "1"
+    assert all(row.flags == [] for row in found.values())
+
+
+def test_a_row_builds_a_row_of_the_scores_table() -> None:
+    for row in score_pair(reference=S, estimate=E, sample_rate=RATE, metrics=("snr",)):
+        full = schema.Score(system_id="a", mixture_id="b", output="speech", reference="target", **vars(row))
+        assert schema.to_table([full], schema.Score).num_rows == 1
+
+
+def test_headline_is_the_default() -> None:
+    assert [row.metric for row in score_pair(reference=S, estimate=None, sample_rate=RATE)] == list(HEADLINE)
+
+
+def test_same_input_same_rows() -> None:
+    assert rows() == rows()
+
+
+def test_unprocessed_lies_between_silence_and_oracle() -> None:
+    silence, noisy, oracle = rows(estimate=0 * S), rows(), rows(estimate=S)
+    for name in EVERY:
+        low, mid, high = (found[name].value for found in (silence, noisy, oracle))
+        assert low is not None
+        assert mid is not None
+        assert high is not None
+        assert low < mid < high
+        assert low == METRICS[name].floor
+        assert high == pytest.approx(METRICS[name].ceiling, abs=1e-6)
+
+
+# faults of the estimate: one row each, never NaN, never an exception
+
+LATE = np.concatenate([np.zeros(40), E[:-40]])
+ESTIMATES: dict[str, tuple[Any, str | None]] = {
+    # estimate and, where every metric must agree, the status
+    "as it should be": (E, "ok"),
+    "silent": (0 * E, "floor"),
+    "below one step of 24 bits": (1e-9 * E, "floor"),
+    "all NaN": (np.nan * E, "floor"),
+    "one NaN": (np.where(np.arange(len(E)) == 77, np.nan, E), "floor"),
+    "one Inf": (np.where(np.arange(len(E)) == 77, np.inf, E), "floor"),
+    "one -Inf": (np.where(np.arange(len(E)) == 77, -np.inf, E), "floor"),
+    "constant": (0 * E + 0.25, "floor"),
+    "empty": (E[:0], "floor"),
+    "no channel": (np.zeros((0, 5)), "floor"),
+    "missing": (None, "floor"),
+    "1 sample": (E[:1], None),
+    "0.2 s": (E[: RATE // 5], "ok_len"),
+    "0.4 s": (E[: 2 * RATE // 5], "ok_len"),
+    "1 sample longer": (np.append(E, 0.1), "ok"),
+    "1 sample shorter": (E[:-1], "ok"),
+    "20 ms shorter": (E[:-320], "ok"),
+    "20 ms and 1 sample shorter": (E[:-321], "ok_len"),
+    "10 % longer": (np.append(E, E[: len(E) // 10]), "ok_len"),
+    "10 % shorter": (E[: -len(E) // 10], "ok_len"),
+    "stereo": (np.stack([E, np.nan * E]), "ok"),
+    "float32": (E.astype(np.float32), "ok"),
+    "int16": (np.round(E * 2**15).astype(np.int16), "ok"),
+    "late": (LATE, "ok"),
+    "upside down": (-E, "ok"),
+    "perfect": (S, "ok"),
+    "loud": (1e30 * E, None),
+    "one huge sample": (np.where(np.arange(len(E)) == 77, 1e300, E), None),
+    "noise": (np.random.default_rng(5).standard_normal(len(E)), "ok"),
+    "impulse": (np.eye(1, len(E), 5000)[0], None),
+    "alternating": (np.resize([0.5, -0.5], len(E)), "ok"),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATES)
+def test_faulty_estimates(name: str) -> None:
+    estimate, status = ESTIMATES[name]
+    found = rows(estimate=estimate)
+    assert {row.status for row in found.values()} <= {"ok", "ok_len", "floor"}, "no estimate can exclude an item"
+    if status:
+        assert only(found, "status") == status
+    if status == "floor":
+        assert all(row.value == METRICS[metric].floor for metric, row in found.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("silent", "silent"),
+        ("all NaN", "nan"),
+        ("one NaN", "nan"),
+        ("one Inf", "inf"),
+        ("one -Inf", "inf"),
+        ("constant", "constant"),
+        ("empty", "empty"),
+        ("no channel", "empty"),
+        ("missing", "missing"),
+    ],
+)
+def test_a_floor_has_its_reason(name: str, reason: str) -> None:
+    assert only(rows(estimate=ESTIMATES[name][0]), "reason") == reason
+
+
+def test_nan_beyond_the_end_is_still_a_broken_estimate() -> None:
+    assert only(rows(estimate=np.append(E, np.nan), metrics=CHEAP), "reason") == "nan"
+
+
+def test_sound_only_beyond_the_end_is_silence() -> None:
+    assert only(rows(estimate=np.append(0 * E, E), metrics=CHEAP), "reason") == "silent"
+
+
+def test_a_failed_system_is_not_looked_at() -> None:
+    found = rows(estimate=E, estimate_status="failed", estimate_reason="timeout", metrics=CHEAP)
+    assert only(found, "status") == "floor"
+    assert only(found, "reason") == "timeout"
+    assert only(rows(estimate=None, estimate_status="crashed", metrics=CHEAP), "reason") == "crashed"
+    assert only(rows(estimate=None, estimate_reason="no file", metrics=CHEAP), "reason") == "no file"
+
+
+def test_a_wrong_length_that_the_runner_mended_is_told() -> None:
+    assert only(rows(estimate_status="ok_len", metrics=CHEAP), "status") == "ok_len"
+
+
+# length, rate, lag, polarity
+
+
+@pytest.mark.parametrize("delta", [-400, -1, 1, 400])
+def test_length_delta_is_estimate_minus_reference(delta: int) -> None:
+    estimate = E[:delta] if delta < 0 else np.append(E, np.zeros(delta))
+    found = rows(estimate=estimate, metrics=CHEAP)
+    assert only(found, "length_delta") == delta
+    assert only(found, "status") == ("ok" if abs(delta) <= 320 else "ok_len")
+
+
+def test_the_reference_is_law() -> None:
+    longer, exact = rows(estimate=np.append(E, 9 * E)), rows()
+    assert {n: r.value for n, r in longer.items()} == {n: r.value for n, r in exact.items()}
+    cut, padded = rows(estimate=E[:-1000]), rows(estimate=np.append(E[:-1000], np.zeros(1000)))
+    assert {n: r.value for n, r in cut.items()} == {n: r.value for n, r in padded.items()}
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 48000])
+def test_an_estimate_at_another_rate_is_brought_to_the_references(rate: int) -> None:
+    found = rows(estimate=soxr.resample(E, RATE, rate, quality="VHQ"), estimate_rate=rate)
+    assert only(found, "status") == "ok"
+    assert abs(only(found, "length_delta")) <= 1
+    assert only(found, "lag") == 0
+    assert all(f"estimate_rate={rate}" in row.flags for row in found.values())
+    assert found["snr"].resampler == "soxr_vhq"
+    assert found["stoi"].resampler == "soxr_vhq+pystoi_octave"
+    if rate > RATE:
+        assert found["si_sdr"].value == pytest.approx(rows(metrics=CHEAP)["si_sdr"].value, abs=0.5)
+
+
+def test_an_estimate_that_lies_about_its_rate_is_scored_and_told() -> None:
+    found = rows(estimate=E, estimate_rate=8000)
+    assert only(found, "status") == "ok_len"
+    assert only(found, "length_delta") == len(E)
+
+
+@pytest.mark.parametrize("lag", [-800, -37, 0, 1, 800])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_lag_and_polarity(lag: int, sign: int) -> None:
+    moved = np.zeros_like(E)
+    moved[max(0, lag) : len(E) + min(0, lag)] = E[max(0, -lag) : len(E) - max(0, lag)]
+    found = rows(estimate=sign * moved, metrics=CHEAP)
+    assert only(found, "lag") == lag
+    assert all(("polarity" in row.flags) == (sign < 0) for row in found.values())
+
+
+def test_lag_of_a_long_signal_at_a_high_rate() -> None:
+    s = np.random.default_rng(0).standard_normal(96000)
+    assert only(rows(s, np.concatenate([np.zeros(2000), s[:-2000]]), 48000, metrics=("snr",)), "lag") == 2000
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 48000])
+def test_rates_of_the_reference(rate: int) -> None:
+    s = speech(rate=rate)
+    found = rows(s, s + 0.02 * np.random.default_rng(1).standard_normal(len(s)), rate)
+    for name, row in found.items():
+        narrow = name in ("pesq_wb", "pesq_nb16") and rate < 16000
+        assert (row.status, row.reason) == (("excluded_ref", "bandwidth") if narrow else ("ok", None))
+
+
+def test_each_rate_is_resampled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, int]] = []
+
+    def counting(x: Signal, from_rate: int, to_rate: int, quality: str) -> Any:
+        calls.append((from_rate, to_rate))
+        assert quality == "VHQ"
+        return original(x, from_rate, to_rate, quality=quality)
+
+    original = soxr.resample
+    monkeypatch.setattr(soxr, "resample", counting)
+    s = speech(rate=48000)
+    rows(s, 0.9 * s + 0.001, 48000)
+    assert sorted(calls) == [(48000, 8000)] * 2 + [(48000, 16000)] * 2
+
+
+# clamping
+
+
+def test_values_beyond_the_bounds_are_clamped_and_flagged() -> None:
+    perfect = rows(estimate=S, metrics=CHEAP)
+    assert {row.value for row in perfect.values()} == {80.0}
+    assert all(row.flags == ["clamped"] for row in perfect.values())
+    inverse = rows(estimate=100 * E, metrics=CHEAP)
+    assert (inverse["snr"].value, inverse["snr"].flags) == (-10.0, ["clamped"])
+    assert inverse["si_sdr"].flags == []
+
+
+def test_a_perfect_pesq_is_not_called_clamped() -> None:
+    assert rows(estimate=S, metrics=("pesq_wb", "pesq_nb"))["pesq_wb"].flags == []
+
+
+def test_orthogonal_estimate_is_minus_infinity_no_more() -> None:
+    t = np.arange(RATE)
+    found = rows(np.sin(2 * np.pi * t / 100), np.sin(2 * np.pi * t / 50), metrics=("si_sdr",))
+    assert (found["si_sdr"].value, found["si_sdr"].status) == (-50.0, "ok")
+
+
+def test_ill_conditioned_references_are_flagged() -> None:
+    t = np.arange(RATE)
+    tone = np.hanning(RATE) * np.sin(2 * np.pi * 440 / RATE * t)
+    found = rows(tone, tone + 0.1 * np.random.default_rng(0).standard_normal(RATE), metrics=CHEAP)
+    assert {name for name, row in found.items() if "ill_conditioned" in row.flags} == {"sdr"}
+
+
+# faults of the reference
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        (0 * S, "silent"),
+        (np.nan * S, "nan"),
+        (np.where(np.arange(len(S)) == 9, np.inf, S), "inf"),
+        (0 * S + 0.5, "constant"),
+        (S[:0], "empty"),
+        (S[:1], "constant"),
+        (S[: RATE // 5], "too_short"),
+    ],
+)
+@pytest.mark.parametrize("estimate", ["as it should be", "silent", "missing", "all NaN"])
+def test_an_unusable_reference_excludes_the_item_whatever_the_system_did(
+    reference: Signal, reason: str, estimate: str
+) -> None:
+    found = rows(reference=reference, estimate=ESTIMATES[estimate][0])
+    assert only(found, "status") == "excluded_ref"
+    assert only(found, "reason") == reason
+
+
+def test_a_reference_too_short_for_stoi_alone() -> None:
+    found = rows(reference=S[: 2 * RATE // 5], estimate=E[: 2 * RATE // 5])
+    assert {n for n, r in found.items() if (r.status, r.reason) == ("too_short", "under_30_frames")} == {
+        "stoi",
+        "estoi",
+    }
+    assert {r.status for n, r in found.items() if n not in ("stoi", "estoi")} == {"ok"}
+
+
+def test_a_reference_that_only_pesq_and_stoi_refuse() -> None:
+    t = np.arange(2 * RATE)
+    click = np.where((t > RATE) & (t < RATE + 320), np.sin(2 * np.pi * t / 16), 0.0)
+    found = rows(reference=click, estimate=speech(1, 2.0))
+    assert {n for n, r in found.items() if r.reason == "no_utterances"} == {"pesq_wb", "pesq_nb", "pesq_nb16"}
+    assert {r.status for r in found.values()} == {"excluded_ref", "too_short", "ok"}
+
+
+# the hook
+
+
+def test_the_hook_sees_every_metric_and_can_ship_it_elsewhere() -> None:
+    seen = []
+
+    def elsewhere(function: Any, **arguments: Any) -> Outcome:
+        function, arguments = pickle.loads(pickle.dumps((function, arguments)))
+        seen.append((function, arguments.get("sample_rate"), arguments.get("mode")))
+        return direct(function, **arguments)
+
+    assert rows(call=elsewhere) == rows()
+    assert len(seen) == len(EVERY)
+    assert [(rate, mode) for function, rate, mode in seen if function is perceptual.pesq_score] == [
+        (16000, "wb"),
+        (8000, "nb"),
+        (16000, "nb"),
+    ]
+
+
+@pytest.mark.parametrize("status", ["crashed", "timeout", "error"])
+def test_the_hook_may_fail(status: str) -> None:
+    def failing(function: Any, **arguments: Any) -> Outcome:
+        if function is perceptual.pesq_score:
+            return Outcome(None, status, "SIGSEGV")
+        return direct(function, **arguments)
+
+    found = rows(call=failing)
+    for name, row in found.items():
+        assert (row.status, row.reason) == ((status, "SIGSEGV") if name.startswith("pesq") else ("ok", None))
+
+
+def test_an_unexpected_exception_costs_one_row_and_leaves_its_name() -> None:
+    def failing(function: Any, **arguments: Any) -> Outcome:
+        if function is perceptual.pesq_score:
+            raise MemoryError("no memory")
+        return direct(function, **arguments)
+
+    found = rows(call=failing)
+    assert {n for n, r in found.items() if (r.status, r.reason) == ("error", "MemoryError")} == {
+        "pesq_wb",
+        "pesq_nb",
+        "pesq_nb16",
+    }
+
+
+@pytest.mark.parametrize(("value", "expected"), [(math.inf, 80.0), (-math.inf, -50.0), (math.nan, None), (None, None)])
+def test_no_hook_can_smuggle_in_what_is_not_a_number(value: float | None, expected: float | None) -> None:
+    row = rows(call=lambda function, **arguments: Outcome(value), metrics=("si_sdr",))["si_sdr"]
+    assert (row.value, row.status) == (expected, "ok" if expected else "error")
+
+
+def test_a_status_of_the_hooks_own_is_refused() -> None:
+    with pytest.raises(ValueError, match="call must return a status of a score, got 'fine'"):
+        rows(call=lambda function, **arguments: Outcome(1.0, "fine"))
+
+
+# refusals
+
+
+def test_bad_arguments_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="metric must be one of"):
+        rows(metrics=("pesq",))
+    with pytest.raises(ValueError, match="sample_rate must be a positive number of Hz, got 0"):
+        rows(sample_rate=0)
+    with pytest.raises(ValueError, match="estimate_rate must be a positive number of Hz, got -1"):
+        rows(estimate_rate=-1)
+    with pytest.raises(ValueError, match="estimate_rate must be a positive number of Hz, got 0"):
+        rows(estimate_rate=0)
+    with pytest.raises(ValueError, match=r"reference must have shape \(channels, samples\), got \(1, 1, 3\)"):
+        rows(reference=np.zeros((1, 1, 3)))
+    with pytest.raises(ValueError, match="estimate must be float or signed integer, got complex128"):
+        rows(estimate=E + 0j)
+    with pytest.raises(TypeError):
+        score_pair(S, E, sample_rate=RATE)  # type: ignore[misc]

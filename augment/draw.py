@@ -1,7 +1,8 @@
 """Random draws that depend on names, not on order.
 
 Conventions
-    `seed_for` hashes what a draw is for into a 128-bit `SeedSequence`; every row and purpose has a generator of its own, so that a new purpose
+    `seed_for` hashes what a draw is for into a 128-bit `SeedSequence`; every row and purpose has a generator of its
+    own, so that a new purpose
     or more rows never shift an old draw. The global random state is neither read nor changed.
 """
 
@@ -41,7 +42,13 @@ def sample(distribution: Distribution, rng: np.random.Generator, *, digits: int 
 
 
 def _choice(d: Distribution, rng: np.random.Generator, _: int) -> Any:
-    return d.values[int(np.searchsorted(np.cumsum(d.weights), rng.random() * sum(d.weights), side="right").clip(0, len(d.values) - 1))]
+    return d.values[
+        int(
+            np.searchsorted(np.cumsum(d.weights), rng.random() * sum(d.weights), side="right").clip(
+                0, len(d.values) - 1
+            )
+        )
+    ]
 
 
 def _histogram(d: Distribution, rng: np.random.Generator, _: int) -> float:
@@ -50,10 +57,10 @@ def _histogram(d: Distribution, rng: np.random.Generator, _: int) -> float:
 
 _DRAWS: dict[str, Callable[[Distribution, np.random.Generator, int], Any]] = {
     "constant": lambda d, rng, cell: d.values[0],
-    "uniform": lambda d, rng, cell: rng.uniform(*d.numbers),
+    "uniform": lambda d, rng, cell: rng.uniform(d.numbers[0], d.numbers[1]),
     "loguniform": lambda d, rng, cell: np.exp(rng.uniform(*np.log(d.numbers))),
     "integers": lambda d, rng, cell: int(rng.integers(int(d.numbers[0]), int(d.numbers[1]), endpoint=True)),
-    "normal": lambda d, rng, cell: rng.normal(*d.numbers),
+    "normal": lambda d, rng, cell: rng.normal(d.numbers[0], d.numbers[1]),
     "choice": _choice,
     "histogram": _histogram,
     "grid": lambda d, rng, cell: d.values[cell % len(d.values)],
@@ -63,8 +70,10 @@ _DRAWS: dict[str, Callable[[Distribution, np.random.Generator, int], Any]] = {
 class Balanced(Generic[Item]):
     """Deals items so that each is used equally often before any is used again.
 
-    Each pass over the items is a permutation of its own, seeded by (names, pass). `pop(accept)` takes the first item that `accept` allows and
-    leaves the ones it passed over at the head of the queue; where nothing left in this pass is allowed, the next pass is opened.
+    Each pass over the items is a permutation of its own, seeded by (names, pass). `pop(accept)` takes the first item
+    that `accept` allows and
+    leaves the ones it passed over at the head of the queue; where nothing left in this pass is allowed, the next pass
+    is opened.
     """
 
     def __init__(self, items: Sequence[Item], *names: str | int) -> None:

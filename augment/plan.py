@@ -1,9 +1,10 @@
 """The plan: every choice of a mixture, drawn before any audio is read.
 
 Conventions
-    A row's draws depend on (dataset seed, split, index, purpose); which utterance, noise and room a row gets also depends on the rows before it
-    in its split, because sources are balanced. So the first n rows are the same however many follow. Positions are rounded to 1 mm, levels
-    and SNRs to 0.001 dB, times to samples, before they are used.
+    A row's draws depend on (dataset seed, split, index, purpose); which utterance, noise and room a row gets also
+    depends on the rows before it
+    in its split, because sources are balanced. So the first n rows are the same however many follow. Positions are
+    rounded to 1 mm, levels and SNRs to 0.001 dB, times to samples, before they are used.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def _used(talkers: Sequence[Any], noises: Sequence[Any], dealer: _Dealer, places
     return [s for _, group in [*talkers, *noises] for s in group] + [p.rir for p in places if p.rir]
 
 
-# ------------------------------------------------------------------------------------------------------------------------- talkers
+# --------------------------------------------------------------------------------------------------------- talkers
 
 
 def _utterances(draw: _Draw, dealer: _Dealer, count: int) -> list[Source]:
@@ -137,7 +138,8 @@ def _utterances(draw: _Draw, dealer: _Dealer, count: int) -> list[Source]:
         found = dealer.speech.pop(lambda s: all(_speaker(s) != _speaker(c) for c in chosen))
         if found is None:
             raise UserError(
-                f"split '{draw.split}', row {draw.index}: {count} talkers are asked for, the split has {len(chosen)} speaker(s). "
+                f"split '{draw.split}', row {draw.index}: {count} talkers are asked for, the split has {len(chosen)} "
+                "speaker(s). "
                 "Lower talkers.count, add speakers, or give the split a larger share"
             )
         chosen.append(found)
@@ -160,11 +162,15 @@ def _clip_frames(recipe: Recipe, utterance: Source) -> int:
 
 
 def _segment(source: Source, channel: int, rate: int, *, offset: int, at: int, length: int) -> Segment:
-    """`length` samples of `source` from `offset` (both at `rate`) placed at `at`; positions in the source count at its own rate."""
+    """`length` samples of `source` from `offset` (both at `rate`) placed at `at`; positions in the source count at its
+    own rate.
+    """
     own, total = source.sample_rate or rate, source.frames or 0
     start = min(offset * own // rate, total)
     frames = min(-(-length * own // rate), total - start)
-    return Segment(source_id=source.source_id, channel=channel, sample_rate=own, start=start, frames=frames, at=at, length=length)
+    return Segment(
+        source_id=source.source_id, channel=channel, sample_rate=own, start=start, frames=frames, at=at, length=length
+    )
 
 
 def _talker(
@@ -194,7 +200,9 @@ def _talker(
 def _speech_track(
     draw: _Draw, dealer: _Dealer, number: int, utterance: Source, frames: int
 ) -> tuple[list[Segment], list[Source]]:
-    """Where a talker's speech comes from and goes: a crop of a long utterance, or a short one placed at random, or several in a row."""
+    """Where a talker's speech comes from and goes: a crop of a long utterance, or a short one placed at random, or
+    several in a row.
+    """
     rate = draw.recipe.sample_rate
     length = _frames_at(utterance, rate)
     if length >= frames:
@@ -213,7 +221,8 @@ def _concatenate(
     rate = draw.recipe.sample_rate
     segments: list[Segment] = []
     used: list[Source] = []
-    at, following = 0, utterance
+    at = 0
+    following: Source | None = utterance
     while at < frames and following is not None:
         length = min(_frames_at(following, rate), frames - at)
         segments.append(_segment(following, 0, rate, offset=0, at=at, length=length))
@@ -224,15 +233,14 @@ def _concatenate(
     return segments, used
 
 
-# -------------------------------------------------------------------------------------------------------------------------- noises
+# ---------------------------------------------------------------------------------------------------------- noises
 
 
 def _noises(draw: _Draw, dealer: _Dealer, frames: int) -> list[tuple[NoiseTrack, list[Source]]]:
     """One track per noise, all of different recordings where the split has them."""
     chosen: list[Source] = []
     for _ in range(int(draw.value("noise.count", draw.recipe.noise.count))):
-        taken = {_recording(c) for c in chosen}
-        found = dealer.noise.pop(lambda s: _recording(s) not in taken) or dealer.noise.pop()
+        found = dealer.noise.pop(lambda s: all(_recording(s) != _recording(c) for c in chosen)) or dealer.noise.pop()
         if found is None:
             raise UserError(f"split '{draw.split}' has no noise sources")
         chosen.append(found)
@@ -262,7 +270,7 @@ def _noise_track(draw: _Draw, number: int, source: Source, frames: int) -> Noise
     )
 
 
-# --------------------------------------------------------------------------------------------------------------------------- rooms
+# ----------------------------------------------------------------------------------------------------------- rooms
 
 
 @dataclass(frozen=True)
@@ -294,7 +302,8 @@ def _measured_room(draw: _Draw, dealer: _Dealer, talkers: int) -> tuple[Room, li
         other = dealer.rir.pop(lambda s: _room_key(s) == _room_key(first) and s not in chosen)
         chosen.append(other or first)
     places = [
-        _Place(rir=rir, channel=draw.integer(f"rir channel#{k}", 0, (rir.channels or 1) - 1)) for k, rir in enumerate(chosen)
+        _Place(rir=rir, channel=draw.integer(f"rir channel#{k}", 0, (rir.channels or 1) - 1))
+        for k, rir in enumerate(chosen)
     ]
     return Room(engine="measured", room_id=_room_key(first), rt60_requested_s=first.rt60_s), places
 
@@ -313,7 +322,10 @@ def _simulated_room(draw: _Draw, mixture_id: str, talkers: int) -> tuple[Room, l
 
 def _try_room(draw: _Draw, mixture_id: str, talkers: int, attempt: int) -> tuple[Room, list[_Place]] | None:
     spec = draw.recipe.rooms
-    size = [draw.value(f"rooms.size_m.{axis}", getattr(spec.size_m, axis), attempt=attempt) for axis in ("length", "width", "height")]
+    size = [
+        draw.value(f"rooms.size_m.{axis}", getattr(spec.size_m, axis), attempt=attempt)
+        for axis in ("length", "width", "height")
+    ]
     rt60_s = draw.value("rooms.rt60_s", spec.rt60_s, attempt=attempt)
     walls = rooms.sabine(rt60_s, size)
     if walls is None or min(size[:2]) <= 2 * spec.wall_margin_m:
@@ -338,8 +350,12 @@ def _try_room(draw: _Draw, mixture_id: str, talkers: int, attempt: int) -> tuple
     return room, [_Place(position_m=p) for p in positions]
 
 
-def _talker_position(draw: _Draw, number: int, attempt: int, rng: Any, microphone: Sequence[float]) -> list[float] | None:
-    """A point at a drawn distance and height in a uniform direction; None where the height alone is farther than the distance."""
+def _talker_position(
+    draw: _Draw, number: int, attempt: int, rng: Any, microphone: Sequence[float]
+) -> list[float] | None:
+    """A point at a drawn distance and height in a uniform direction; None where the height alone is farther than the
+    distance.
+    """
     spec = draw.recipe.rooms
     distance = draw.value("rooms.distance_m", spec.distance_m, number, attempt)
     height = draw.value("rooms.talker_height_m", spec.talker_height_m, number, attempt)
@@ -348,7 +364,11 @@ def _talker_position(draw: _Draw, number: int, attempt: int, rng: Any, microphon
     if across < 0:
         return None
     ground = math.sqrt(across)
-    return [round(microphone[0] + ground * math.cos(azimuth), 3), round(microphone[1] + ground * math.sin(azimuth), 3), height]
+    return [
+        round(microphone[0] + ground * math.cos(azimuth), 3),
+        round(microphone[1] + ground * math.sin(azimuth), 3),
+        height,
+    ]
 
 
 def _inside(position: Sequence[float], size: Sequence[float], margin: float) -> bool:

@@ -1,16 +1,18 @@
 """One mixture from one row of the plan: a deterministic function of the row and the samples it names.
 
 Conventions
-    Signals are float32 at the mixture's rate until the common gain is known, then integers on the grid of the written format (`bits`).
-    mixture = sum of talker images + noise holds on the integers, so it holds to the last bit after decoding; late = image - early likewise.
-    All levels and SNRs that are stored are measured on the integers that are written.
+    Signals are float32 at the mixture's rate until the common gain is known, then integers on the grid of the written
+    format (`bits`).
+    mixture = sum of talker images + noise holds on the integers, so it holds to the last bit after decoding; late =
+    image - early likewise. All levels and SNRs that are stored are measured on the integers that are written.
 
-    Order: convolve; scale talker 0 to its level, the others by their SIR; scale each noise to its SNR against talker 0's image; one common gain
-    where a signal would exceed `peak`; round; measure.
+    Order: convolve; scale talker 0 to its level, the others by their SIR; scale each noise to its SNR against talker
+    0's image; one common gain where a signal would exceed `peak`; round; measure.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +77,7 @@ def render(plan: Plan, *, load: Load, load_rir: LoadRir, stems: Sequence[str], b
     return _measured(plan, signals, gain, [n * np.float32(gain) for n in noises], responses, stems, bits)
 
 
-# ------------------------------------------------------------------------------------------------------------------------- images
+# ---------------------------------------------------------------------------------------------------------- images
 
 
 def _responses(plan: Plan, load_rir: LoadRir) -> list[Response | None]:
@@ -103,7 +105,9 @@ def _measured_response(h: Signal) -> Response:
     return Response(h, acoustics.onset(h[0]))
 
 
-def _simulated_response(h: Signal, source_m: Sequence[float], microphone_m: Sequence[float], sample_rate: int) -> Response:
+def _simulated_response(
+    h: Signal, source_m: Sequence[float], microphone_m: Sequence[float], sample_rate: int
+) -> Response:
     geometry = rooms.geometry(source_m=source_m, microphone_m=microphone_m)
     delay = geometry.delay_samples(sample_rate)
     return Response(h, round(delay), delay, geometry.gain, geometry)
@@ -126,9 +130,11 @@ def _wanted(plan: Plan, stems: Sequence[str]) -> list[str]:
 
 
 def _target_parts(plan: Plan, dry: Signal, response: Response | None, names: Sequence[str]) -> dict[str, Signal]:
-    """Talker 0 through the whole RIR and through the parts of it that are wanted, in one pass over the source's spectrum."""
+    """Talker 0 through the whole RIR and through the parts of it that are wanted, in one pass over the source's
+    spectrum.
+    """
     if response is None:
-        return {name: dry[np.newaxis] for name in names}
+        return dict.fromkeys(names, dry[np.newaxis])
     filters = [_filter(name, plan, response) for name in names]
     taps = max(f.shape[1] for f in filters)
     bank = np.concatenate([np.pad(f, ((0, 0), (0, taps - f.shape[1]))) for f in filters])
@@ -149,7 +155,7 @@ def _filter(name: str, plan: Plan, response: Response) -> Signal:
     return h
 
 
-# ------------------------------------------------------------------------------------------------------------------------- levels
+# ---------------------------------------------------------------------------------------------------------- levels
 
 
 def _span(talker: Talker) -> tuple[int, int]:
@@ -165,7 +171,11 @@ def _level(image: Signal, kind: str, talker: Talker, sample_rate: int) -> float:
         active = levels.active_level(image[0], sample_rate)
         level = active.level_dbfs if active else None
     if level is None:
-        raise Refused("silent_talker", f"no active speech in the part of {talker.segments[0].source_id} that was drawn", talker.segments[0].source_id)
+        raise Refused(
+            "silent_talker",
+            f"no active speech in the part of {talker.segments[0].source_id} that was drawn",
+            talker.segments[0].source_id,
+        )
     return level
 
 
@@ -194,11 +204,17 @@ def _noise(plan: Plan, track: NoiseTrack, image: Signal, load: Load) -> Signal:
     return np.repeat((noise * np.float32(gain))[np.newaxis], image.shape[0], axis=0)
 
 
-# -------------------------------------------------------------------------------------------------------------- rounding and measuring
+# ------------------------------------------------------------------------------------------ rounding and measuring
 
 
 def _written(
-    plan: Plan, parts: dict[str, Signal], images: list[Signal], noises: list[Signal], stems: Sequence[str], bits: int, peak: float
+    plan: Plan,
+    parts: dict[str, Signal],
+    images: list[Signal],
+    noises: list[Signal],
+    stems: Sequence[str],
+    bits: int,
+    peak: float,
 ) -> tuple[dict[str, Grid], float]:
     """The written signals on the integer grid after the common gain, and that gain."""
     noise = np.sum(noises, axis=0, dtype=np.float32) if noises else np.zeros_like(images[0])
@@ -219,7 +235,8 @@ def _written(
 
 
 def _round(x: NDArray[Any], bits: int) -> Grid:
-    return np.rint(np.asarray(x, dtype=np.float64) * 2 ** (bits - 1)).astype(np.int32)
+    grid: Grid = np.rint(np.asarray(x, dtype=np.float64) * 2 ** (bits - 1)).astype(np.int32)
+    return grid
 
 
 def _measured(
@@ -235,21 +252,29 @@ def _measured(
     talkers = [grid[f"talker_{k + 1}"][0] * step for k in range(len(plan.talkers))]
     span, rate = _span(plan.talkers[0]), plan.sample_rate
     kind = plan.noises[0].snr_kind if plan.noises else "p56_active"
-    others = np.sum(talkers[1:], axis=0, dtype=np.float32) if len(talkers) > 1 else None
-    total = levels.snr_all(speech=talkers[0], noise=grid["noise"][0] * step, sample_rate=rate, span=span) if noises else {}
-    each = [total] if len(noises) == 1 else [levels.snr_all(speech=talkers[0], noise=n[0], sample_rate=rate, span=span) for n in noises]
+    others: Signal | None = np.asarray(np.sum(talkers[1:], axis=0, dtype=np.float32)) if len(talkers) > 1 else None
+    total = (
+        levels.snr_all(speech=talkers[0], noise=grid["noise"][0] * step, sample_rate=rate, span=span) if noises else {}
+    )
+    each = (
+        [total]
+        if len(noises) == 1
+        else [levels.snr_all(speech=talkers[0], noise=n[0], sample_rate=rate, span=span) for n in noises]
+    )
     written = {name: grid[name] for name in _stem_names(stems, len(talkers))}
     residual = grid["mixture"] - sum(grid[f"talker_{k + 1}"] for k in range(len(talkers))) - grid["noise"]
     measures = [_talker_measure(plan, k, talkers, responses[k]) for k in range(len(talkers))]
     return Rendered(
         signals=written,
-        gain_db=float(levels.db(gain)),
+        gain_db=20 * math.log10(gain),
         gain_reason="peak" if gain < 1 else None,
         peak=max(float(np.abs(x).max()) for x in written.values()) * float(step),
         residual_dbfs=levels.rms_dbfs((residual * step).ravel()),
         level_dbfs=measures[0].level_dbfs,
         snr_db=total.get(kind),
-        sir_db=None if others is None else levels.snr_db(speech=talkers[0], noise=others, sample_rate=rate, kind=kind, span=span),
+        sir_db=None
+        if others is None
+        else levels.snr_db(speech=talkers[0], noise=others, sample_rate=rate, kind=kind, span=span),
         overlap_ratio=_overlap(talkers, rate),
         talkers=measures,
         noises=[_noise_measure(n[0], snr) for n, snr in zip(noises, each, strict=True)],
@@ -258,7 +283,11 @@ def _measured(
 
 def _stem_names(stems: Sequence[str], talkers: int) -> list[str]:
     """Column names of the stems that a recipe writes."""
-    return [name for stem in stems for name in ([f"talker_{k + 1}" for k in range(talkers)] if stem == "talkers" else [stem])]
+    return [
+        name
+        for stem in stems
+        for name in ([f"talker_{k + 1}" for k in range(talkers)] if stem == "talkers" else [stem])
+    ]
 
 
 def _overlap(talkers: Sequence[Signal], sample_rate: int) -> float | None:

@@ -1,13 +1,15 @@
 """Simulated rooms: shoebox image sources.
 
 Conventions
-    Positions in metres, shape (n, 3); an RIR is (microphones, taps) float32 with tap 0 at emission, so that the direct sound of a source at
+    Positions in metres, shape (n, 3); an RIR is (microphones, taps) float32 with tap 0 at emission, so that the direct
+    sound of a source at
     distance d lies at d / c * sample_rate. Its scale is physical: the direct path has gain 1 / (4 pi d). c = 343 m/s.
 
 Sources
-    J. Allen, D. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979; Sabine's formula for the absorption.
-    The engine is pyroomacoustics with its high-pass filter off (it is zero-phase and puts energy before the direct sound) and its delay of half
-    a fractional-delay filter taken out.
+    J. Allen, D. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979; Sabine's
+    formula for the absorption.
+    The engine is pyroomacoustics with its high-pass filter off (it is zero-phase and puts energy before the direct
+    sound) and its delay of half a fractional-delay filter taken out.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ Positions = Sequence[Sequence[float]]
 
 
 def sabine(rt60_s: float, size_m: Sequence[float]) -> tuple[float, int] | None:
-    """Energy absorption of all walls and the image order that give `rt60_s` by Sabine's formula; None where no absorption <= 1 does."""
+    """Energy absorption of all walls and the image order that give `rt60_s` by Sabine's formula; None where no
+    absorption <= 1 does.
+    """
     length, width, height = size_m
     volume = length * width * height
     surface = 2 * (length * width + width * height + length * height)
@@ -59,7 +63,9 @@ def simulate(
         room.add_source(list(position))
     room.compute_rir()
     delay = pra.constants.get("frac_delay_length") // 2
-    return [_checked(_stack([room.rir[m][s][delay:] for m in range(len(microphones_m))])) for s in range(len(sources_m))]
+    return [
+        _checked(_stack([room.rir[m][s][delay:] for m in range(len(microphones_m))])) for s in range(len(sources_m))
+    ]
 
 
 def _stack(channels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

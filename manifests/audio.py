@@ -1,9 +1,10 @@
 """Audio bytes: decoding sources, cutting segments, encoding what is written.
 
 Conventions
-    Decoded audio is float32, shape `(channels, samples)`, integer PCM scaled by 2^(bits-1). Signals to be written are integers on the grid
-    of the encoding (24 bits for `flac24` and `wav_float32`, 16 for `flac16`), so that sums of stems are exact after decoding.
-    Every change of rate is soxr VHQ.
+    Decoded audio is float32, shape `(channels, samples)`, integer PCM scaled by 2^(bits-1). Signals to be written are
+    integers on the grid
+    of the encoding (24 bits for `flac24` and `wav_float32`, 16 for `flac16`), so that sums of stems are exact after
+    decoding. Every change of rate is soxr VHQ.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def open_sound(uri: str) -> sf.SoundFile:
 
 
 def read_segment(uri: str, *, start: int, frames: int, channel: int) -> Signal:
-    """`frames` samples of one channel from `start`, shape (samples,). Raises ValueError where the file does not have them."""
+    """`frames` samples of one channel from `start`, shape (samples,). Raises ValueError where the file does not have
+    them.
+    """
     with open_sound(uri) as file:
         if start + frames > file.frames or channel >= file.channels:
             raise ValueError(

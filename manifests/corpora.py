@@ -1,9 +1,12 @@
 """Finding the files of a corpus and what is known of each: from folders, or from an index table.
 
 Conventions
-    In a folder, the first directory below the root names the speaker (speech), the class (noise) or the room (rir). A transcript is a
-    `.txt` file beside the audio, or a LibriSpeech `*.trans.txt`. In an index (CSV with a header line, or Parquet), columns are found by their
-    usual names or by `--column our_name=their_name`; what has no column of ours is kept in `extra`. Order is sorted, always.
+    In a folder, the first directory below the root names the speaker (speech), the class (noise) or the room (rir). A
+    transcript is a
+    `.txt` file beside the audio, or a LibriSpeech `*.trans.txt`. In an index (CSV with a header line, or Parquet),
+    columns are found by their
+    usual names or by `--column our_name=their_name`; what has no column of ours is kept in `extra`. Order is sorted,
+    always.
 """
 
 from __future__ import annotations
@@ -60,17 +63,24 @@ class Found:
 def from_folder(kind: str, root: str, patterns: Mapping[str, str] | None = None) -> list[Found]:
     """Audio files below `root`, as sources of `kind`. Raises UserError where there are none."""
     if kind not in KINDS:
-        raise UserError(f"unknown kind of source '{kind}'{ids.nearest(kind, KINDS)}; write KIND=FOLDER, for example speech=/data/clean")
+        raise UserError(
+            f"unknown kind of source '{kind}'{ids.nearest(kind, KINDS)}; write KIND=FOLDER, for example "
+            "speech=/data/clean"
+        )
     if not storage.is_url(root) and not os.path.isdir(root):
         raise UserError(f"{kind}={root}: no such folder")
     files = sorted(_walk(root))
     audio = [f for f in files if f.lower().endswith(AUDIO_SUFFIXES)]
     if not audio:
-        raise UserError(f"{kind}={root}: no audio files below this folder (looked for {', '.join(AUDIO_SUFFIXES)}; saw {len(files)} other files)")
+        raise UserError(
+            f"{kind}={root}: no audio files below this folder (looked for {', '.join(AUDIO_SUFFIXES)}; saw "
+            f"{len(files)} other files)"
+        )
     transcripts = _transcripts(root, files) if kind == "speech" else {}
     corpus = PurePosixPath(root).name
     return [
-        Found(uri, kind, _folder_facts(kind, root, uri, corpus, patterns or {}) | _transcript(transcripts, uri)) for uri in audio
+        Found(uri, kind, _folder_facts(kind, root, uri, corpus, patterns or {}) | _transcript(transcripts, uri))
+        for uri in audio
     ]
 
 
@@ -78,7 +88,11 @@ def _walk(root: str) -> Iterable[str]:
     if storage.is_url(root):
         fs, path = storage._filesystem(root)
         return [fs.unstrip_protocol(p) for p in fs.find(path)]
-    return [os.path.join(folder, name) for folder, _, names in os.walk(os.path.abspath(root), followlinks=True) for name in names]
+    return [
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(os.path.abspath(root), followlinks=True)
+        for name in names
+    ]
 
 
 def _folder_facts(kind: str, root: str, uri: str, corpus: str, patterns: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +130,9 @@ def _transcript(transcripts: Mapping[str, str], uri: str) -> dict[str, str]:
     return {"transcript": text} if text else {}
 
 
-def from_index(uri: str, columns: Mapping[str, str], patterns: Mapping[str, str], kind: str | None = None) -> list[Found]:
+def from_index(
+    uri: str, columns: Mapping[str, str], patterns: Mapping[str, str], kind: str | None = None
+) -> list[Found]:
     """The files that a CSV or Parquet index lists; relative paths are relative to the index."""
     if not storage.exists(uri):
         raise UserError(f"{uri}: no such index file")
@@ -125,7 +141,9 @@ def from_index(uri: str, columns: Mapping[str, str], patterns: Mapping[str, str]
         raise UserError(f"{uri}: the index has no rows")
     names = _resolve(uri, list(rows[0]), columns)
     if "path" not in names:
-        raise UserError(f"{uri}: no column with the path of the audio (saw {', '.join(rows[0])}); name it with --column path=COLUMN")
+        raise UserError(
+            f"{uri}: no column with the path of the audio (saw {', '.join(rows[0])}); name it with --column path=COLUMN"
+        )
     root = uri.rsplit("/", 1)[0] if "/" in uri else "."
     return [_from_row(uri, i, row, names, root, patterns, kind) for i, row in enumerate(rows)]
 
@@ -151,14 +169,22 @@ def _resolve(uri: str, header: list[str], columns: Mapping[str, str]) -> dict[st
 
 
 def _from_row(
-    uri: str, number: int, row: dict[str, str], names: Mapping[str, str], root: str, patterns: Mapping[str, str], kind: str | None
+    uri: str,
+    number: int,
+    row: dict[str, str],
+    names: Mapping[str, str],
+    root: str,
+    patterns: Mapping[str, str],
+    kind: str | None,
 ) -> Found:
     path = row[names["path"]]
     if not path:
         raise UserError(f"{uri}: row {number + 2} has no path")
     given = kind or row.get(names.get("kind", ""), "") or "other"
     ours = given if given in KINDS else "other"
-    facts = {column: row[name] for column, name in names.items() if column not in ("path", "kind", "sha256") and row[name]}
+    facts = {
+        column: row[name] for column, name in names.items() if column not in ("path", "kind", "sha256") and row[name]
+    }
     extra = {k: v for k, v in row.items() if v and k not in names.values()}
     if (category := extra.get("category")) and ours in CATEGORY:
         facts.setdefault(CATEGORY[ours], category)

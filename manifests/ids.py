@@ -1,7 +1,8 @@
 """Stable names for things: hashes of what a thing is, never of where it lies or when it was made.
 
 Conventions
-    Hashes are SHA-256 over canonical JSON (sorted keys, no spaces) or raw bytes, in lower-case hex; ids are the first 16 digits.
+    Hashes are SHA-256 over canonical JSON (sorted keys, no spaces) or raw bytes, in lower-case hex; ids are the first
+    16 digits.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Tables as Parquet files whose footer says what they are.
 
 Conventions
-    The footer carries `hubbub.schema` (table and version), `hubbub.digest` (what determined the content), `hubbub.rows` and, for shards,
-    the counts of what went in and out. Audio columns are stored uncompressed, without dictionaries or statistics: FLAC does not shrink,
-    and readers of metadata never touch those pages. The same rows give the same bytes.
+    The footer carries `hubbub.schema` (table and version), `hubbub.digest` (what determined the content), `hubbub.rows`
+    and, for shards,
+    the counts of what went in and out. Audio columns are stored uncompressed, without dictionaries or statistics: FLAC
+    does not shrink, and readers of metadata never touch those pages. The same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ import pyarrow.parquet as pq
 from manifests import schema, storage
 from manifests.errors import UserError
 
-__all__ = ["encode", "read_footer", "read_parts", "read_rows", "read_schema_names", "read_table", "row_count", "write_rows"]
+__all__ = [
+    "encode",
+    "read_footer",
+    "read_parts",
+    "read_rows",
+    "read_schema_names",
+    "read_table",
+    "row_count",
+    "write_rows",
+]
 
 ROW_GROUP_ROWS = 64
 
@@ -26,7 +36,7 @@ Row = TypeVar("Row")
 
 def encode(table: pa.Table, footer: Mapping[str, str]) -> pa.Buffer:
     """`table` as the bytes of a Parquet file."""
-    metadata = dict(table.schema.metadata or {}) | {k: v for k, v in footer.items()} | {"hubbub.rows": str(table.num_rows)}
+    metadata = dict(table.schema.metadata or {}) | dict(footer.items()) | {"hubbub.rows": str(table.num_rows)}
     table = table.replace_schema_metadata(metadata)
     audio = {f.name for f in table.schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0}
     light = [path for path in _leaf_paths(table.schema) if path.split(".")[0] not in audio]
@@ -36,7 +46,7 @@ def encode(table: pa.Table, footer: Mapping[str, str]) -> pa.Buffer:
         table,
         sink,
         row_group_size=ROW_GROUP_ROWS if audio else None,
-        compression={p: "zstd" for p in light} | {p: "none" for p in heavy},
+        compression=dict.fromkeys(light, "zstd") | dict.fromkeys(heavy, "none"),
         use_dictionary=light or False,
         write_statistics=light or False,
     )
@@ -98,7 +108,9 @@ def read_rows(uri: str, row_type: type[Row], columns: Sequence[str] | None = Non
     return schema.from_table(read_table(uri, columns), row_type)
 
 
-def read_parts(folder: str, columns: Sequence[str] | None = None, names: Iterable[str] | None = None) -> pa.Table | None:
+def read_parts(
+    folder: str, columns: Sequence[str] | None = None, names: Iterable[str] | None = None
+) -> pa.Table | None:
     """All parts of a folder as one table (in name order), or None where there is none."""
     parts = [read_table(storage.join(folder, n), columns) for n in (names or storage.listing(folder, "*.parquet"))]
     return pa.concat_tables([p.replace_schema_metadata(None) for p in parts]) if parts else None

@@ -1,14 +1,14 @@
 """The recipe: what a dataset is asked to be, as data.
 
 Conventions
-    YAML, validated by pydantic with unknown keys refused; a message names the file, the line, the key and the nearest known key.
-    A distribution is a number (always that value) or one of
+    YAML, validated by pydantic with unknown keys refused; a message names the file, the line, the key and the nearest
+    known key. A distribution is a number (always that value) or one of
 
         {uniform: [low, high]}  {loguniform: [low, high]}  {integers: [low, high]}  {normal: [mean, std]}
         {choice: [a, b]}  {choice: {a: 0.8, b: 0.2}}  {histogram: {edges: [...], weights: [...]}}  {grid: [a, b, c]}
 
-    `integers` includes both ends. `grid` values are visited in turn over the rows (factorial over all grids of a recipe).
-    The digest of a recipe leaves out what does not change a row: split sizes, stems to write, paths, budget.
+    `integers` includes both ends. `grid` values are visited in turn over the rows (factorial over all grids of a
+    recipe). The digest of a recipe leaves out what does not change a row: split sizes, stems to write, paths, budget.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def _bounded(low: float, high: float) -> pydantic.AfterValidator:
             found = given.support()
         except ValueError:
             raise ValueError(f"numbers are expected, got {given.values}") from None
-        if found[0] < low and math.isfinite(found[0]) or found[1] > high and math.isfinite(found[1]):
+        if any(math.isfinite(end) and not low <= end <= high for end in found):
             raise ValueError(f"values between {low:g} and {high:g} are expected, got {found[0]:g} to {found[1]:g}")
         return given
 
@@ -243,7 +243,9 @@ class Array(Strict):
 
 
 class Rooms(Strict):
-    """With which probability a mixture is in a room, and in which: `measured` RIRs of a corpus or a `simulated` shoebox."""
+    """With which probability a mixture is in a room, and in which: `measured` RIRs of a corpus or a `simulated`
+    shoebox.
+    """
 
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     kind: Distribution = Distribution(kind="constant", values=["simulated"])
@@ -288,7 +290,7 @@ class Write(Strict):
     def _in_order(cls, given: list[Stem]) -> list[Stem]:
         if "mixture" not in given:
             raise ValueError("stems must contain 'mixture'")
-        return [stem for stem in STEMS if stem in given]  # type: ignore[misc]
+        return [stem for stem in STEMS if stem in given]
 
 
 class Select(Strict):
@@ -337,7 +339,9 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _talkers_fit(self) -> Recipe:
         if self.clip_s == "utterance" and self.talkers.fill == "concatenate":
-            raise ValueError("clip_s: utterance takes one utterance per clip; talkers.fill: concatenate needs a clip_s in seconds")
+            raise ValueError(
+                "clip_s: utterance takes one utterance per clip; talkers.fill: concatenate needs a clip_s in seconds"
+            )
         return self
 
     def split_shares(self) -> dict[str, float]:
@@ -371,7 +375,8 @@ def load_recipe(uri: str) -> Recipe:
 
 def parse_recipe(text: str, name: str = "recipe") -> Recipe:
     """A recipe from YAML text; `name` stands in messages."""
-    return parse_yaml(text, name, Recipe)
+    recipe: Recipe = parse_yaml(text, name, Recipe)
+    return recipe
 
 
 def parse_yaml(text: str, name: str, model: type[Any]) -> Any:
@@ -388,7 +393,9 @@ def parse_yaml(text: str, name: str, model: type[Any]) -> Any:
         raise UserError(validation_message(error, name, node, model)) from None
 
 
-def validation_message(error: pydantic.ValidationError, name: str, node: yaml.Node | None, model: type[BaseModel]) -> str:
+def validation_message(
+    error: pydantic.ValidationError, name: str, node: yaml.Node | None, model: type[BaseModel]
+) -> str:
     """One line per mistake: `file:line: key: what is wrong`."""
     return "\n".join(dict.fromkeys(_one_message(e, name, node, model) for e in error.errors()))
 
@@ -410,7 +417,9 @@ def _one_message(error: Any, name: str, node: yaml.Node | None, model: type[Base
 
 
 def _is_union_tag(part: Any) -> bool:
-    return isinstance(part, str) and (part.startswith(("constrained-", "literal[", "float", "function-")) or "[" in part)
+    return isinstance(part, str) and (
+        part.startswith(("constrained-", "literal[", "float", "function-")) or "[" in part
+    )
 
 
 def _line(node: yaml.Node | None, loc: list[Any]) -> int:
@@ -435,5 +444,3 @@ def _known_keys(model: type[BaseModel], path: list[Any]) -> list[str]:
             return []
         model = kind
     return list(model.model_fields)
-
-

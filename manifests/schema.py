@@ -84,8 +84,8 @@ class KeyText:
 class Source:
     """One recording of a corpus, as `hubbub scan` found it.
 
-    `source_id` hashes the decoded samples and the rate. `peak` and `clipped_fraction` are the largest over channels, `dc` the
-    one largest in magnitude; levels, activity and bandwidth are measured on channel 0.
+    `source_id` hashes the decoded samples and the rate. `peak` and `clipped_fraction` are the largest over channels,
+    `dc` the one largest in magnitude; levels, activity and bandwidth are measured on channel 0.
     """
 
     source_id: str
@@ -132,8 +132,8 @@ class Source:
 class Segment:
     """A stretch of one channel of one source, and where it goes.
 
-    `start` and `frames` count at the source's own `sample_rate`; `at` and `length` at the mixture's. Where a segment begins before
-    its predecessor ends, the two are cross-faded with equal power over the overlap.
+    `start` and `frames` count at the source's own `sample_rate`; `at` and `length` at the mixture's. Where a segment
+    begins before its predecessor ends, the two are cross-faded with equal power over the overlap.
     """
 
     source_id: str
@@ -147,7 +147,9 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Talker:
-    """One talker of a mixture. Talker 0 is the target; its level is absolute, the others' are relative to it (`sir_db`)."""
+    """One talker of a mixture. Talker 0 is the target; its level is absolute, the others' are relative to it
+    (`sir_db`).
+    """
 
     role: str  # target | interferer
     speaker_id: str | None
@@ -166,7 +168,9 @@ class Talker:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseTrack:
-    """One noise of a mixture: segments of one recording, looped with cross-fades at `loop_seams` where it is too short."""
+    """One noise of a mixture: segments of one recording, looped with cross-fades at `loop_seams` where it is too
+    short.
+    """
 
     source_id: str
     recording_id: str | None
@@ -247,8 +251,10 @@ class NoiseMeasure:
 class Mixture(Plan):
     """A rendered mixture: all of its plan, what was measured on the written signals, and the audio.
 
-    `snr_db` is talker 0 over the sum of all noises under the recipe's definition `snr_kind`, measured after rounding to the written
-    format. Columns from `duration_s` to `transcript` repeat facts of the nested columns so that tables can be sliced by them.
+    `snr_db` is talker 0 over the sum of all noises under the recipe's definition `snr_kind`, measured after rounding to
+    the written
+    format. Columns from `duration_s` to `transcript` repeat facts of the nested columns so that tables can be sliced by
+    them.
     """
 
     duration_s: float
@@ -300,7 +306,9 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a system produced for one mixture. `status` is `ok`, `ok_len` (wrong length, kept) or `failed` with a reason."""
+    """What a system produced for one mixture. `status` is `ok`, `ok_len` (wrong length, kept) or `failed` with a
+    reason.
+    """
 
     system_id: str
     mixture_id: str
@@ -316,8 +324,8 @@ class Estimate:
 class Score:
     """One metric of one output of one system on one mixture.
 
-    `status` is one of `ok`, `ok_len`, `floor`, `excluded_ref`, `too_short`, `crashed`, `timeout`, `missing`, `error`; `value` is null for
-    those that give no number. `length_delta` and `lag` are in samples (estimate minus reference).
+    `status` is one of `ok`, `ok_len`, `floor`, `excluded_ref`, `too_short`, `crashed`, `timeout`, `missing`, `error`;
+    `value` is null for those that give no number. `length_delta` and `lag` are in samples (estimate minus reference).
     """
 
     system_id: str
@@ -470,14 +478,15 @@ def audio_columns(row_type: type) -> list[str]:
 def arrow_schema(row_type: type, columns: tuple[str, ...] | None = None, sample_rate: int | None = None) -> pa.Schema:
     """The Arrow schema of a table; `columns` keeps only those (in schema order).
 
-    With audio columns, the schema carries the `huggingface` metadata that makes `datasets` decode and play them at `sample_rate`.
+    With audio columns, the schema carries the `huggingface` metadata that makes `datasets` decode and play them at
+    `sample_rate`.
     """
     fields = [f for f in _fields(row_type) if columns is None or f.name in columns]
     metadata = {"hubbub.schema": f"{table_name(row_type)}/{SCHEMA_VERSION}"}
     audio = [name for name in audio_columns(row_type) if any(f.name == name for f in fields)]
     if audio:
         feature: dict[str, Any] = {"_type": "Audio"} | ({"sampling_rate": sample_rate} if sample_rate else {})
-        metadata["huggingface"] = json.dumps({"info": {"features": {name: feature for name in audio}}})
+        metadata["huggingface"] = json.dumps({"info": {"features": dict.fromkeys(audio, feature)}})
     return pa.schema(fields, metadata=metadata)
 
 
@@ -503,13 +512,13 @@ def from_table(table: pa.Table, row_type: type[Row]) -> list[Row]:
 
 
 @functools.cache
-def _builders(row_type: type) -> dict[str, Any]:
+def _annotations(row_type: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(row_type)
     return {f.name: hints[f.name] for f in dataclasses.fields(row_type)}
 
 
-def _build(row_type: type[Row], values: dict[str, Any]) -> Row:
-    hints = _builders(row_type)
+def _build(row_type: Any, values: dict[str, Any]) -> Any:
+    hints = _annotations(row_type)
     return row_type(**{name: _value(hints[name], value) for name, value in values.items() if name in hints})
 
 

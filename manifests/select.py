@@ -1,15 +1,15 @@
 """Which sources a recipe may use: usable ones, of a fitting rate, that pass its `select`.
 
 Conventions
-    A condition on a column is a value, a list of values, `{not: [...]}`, `{min: x}` or `{max: x}`; an unknown value (null) passes only `not`.
-    Every source that is left out is counted under the first rule that refused it.
+    A condition on a column is a value, a list of values, `{not: [...]}`, `{min: x}` or `{max: x}`; an unknown value
+    (null) passes only `not`. Every source that is left out is counted under the first rule that refused it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from manifests import ids
@@ -74,7 +74,7 @@ def _passes(value: Any, wanted: Any) -> bool:
     return value in wanted if isinstance(wanted, list) else value == wanted
 
 
-_RULES = {
+_RULES: dict[str, Callable[[Any, Any], bool]] = {
     "not": lambda value, limit: value not in (limit if isinstance(limit, list) else [limit]),
     "min": lambda value, limit: value is not None and value >= limit,
     "max": lambda value, limit: value is not None and value <= limit,

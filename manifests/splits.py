@@ -1,9 +1,10 @@
 """Splits belong to speakers, sessions, recordings and rooms, never to mixtures.
 
 Conventions
-    A *group* is a set of sources that share a speaker, session, recording or room, directly or through others; it goes to one split whole.
-    Groups are ordered by a hash of (seed, group) and dealt out by share with the largest-remainder rule, at least one group per split.
-    A source that its corpus fixes to a split takes its whole group there.
+    A *group* is a set of sources that share a speaker, session, recording or room, directly or through others; it goes
+    to one split whole.
+    Groups are ordered by a hash of (seed, group) and dealt out by share with the largest-remainder rule, at least one
+    group per split. A source that its corpus fixes to a split takes its whole group there.
 """
 
 from __future__ import annotations
@@ -44,8 +45,10 @@ def _assign_kind(kind: str, sources: Sequence[Source], shares: Mapping[str, floa
     if any(counts[s] + held[s] == 0 for s in shares) or sum(counts.values()) != len(free):
         names = ", ".join(shares)
         raise UserError(
-            f"{kind}: {len(groups)} group(s) that share no speaker, session, recording or room cannot fill the splits {names} without leaking "
-            f"(at least one group per split is needed). Add {kind} sources, ask for fewer splits, or give the sources finer labels"
+            f"{kind}: {len(groups)} group(s) that share no speaker, session, recording or room cannot fill the splits "
+            f"{names} without leaking "
+            f"(at least one group per split is needed). Add {kind} sources, ask for fewer splits, or give the sources "
+            "finer labels"
         )
     dealt = iter(free)
     split_of = {next(dealt): split for split in shares for _ in range(counts[split])}
@@ -56,7 +59,10 @@ def _fixed_split(kind: str, members: Sequence[Source], shares: Mapping[str, floa
     splits = {m.split for m in members if m.split in shares}
     if len(splits) > 1:
         tie = ", ".join(f"{k} {v}" for k, v in group_keys(members[0]))
-        raise UserError(f"{kind}: the corpus puts sources tied by {tie} into the splits {' and '.join(sorted(map(str, splits)))}: that leaks")
+        raise UserError(
+            f"{kind}: the corpus puts sources tied by {tie} into the splits {' and '.join(sorted(map(str, splits)))}: "
+            "that leaks"
+        )
     return next(iter(splits), None)
 
 

@@ -1,7 +1,8 @@
 """Bytes at a path or URL. Local paths go through the operating system, URLs (`s3://`, `memory://`, ...) through fsspec.
 
 Conventions
-    A file appears whole or not at all: local writes go to a temporary name, are flushed to disk and renamed; an object store gets one PUT.
+    A file appears whole or not at all: local writes go to a temporary name, are flushed to disk and renamed; an object
+    store gets one PUT.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def _filesystem(uri: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(uri)
+        found: tuple[Any, str] = fsspec.core.url_to_fs(uri)
+        return found
     except ImportError as error:
         raise UserError(f"{uri}: {error}. For s3:// install the extra: pip install 'hubbub[s3]'") from None
 

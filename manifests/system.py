@@ -4,12 +4,13 @@
     kind: python
     module: my_package.enhance:load      # a factory: called once per worker with `settings`, returns a callable
     settings: {checkpoint: weights.pt}
-    sample_rate: 48000                   # what the model wants; the runner resamples to it and back. Absent: the dataset's rate
+    sample_rate: 48000                   # what the model wants; the runner resamples to it and back. Absent: the
+    dataset's rate
     assets: [weights.pt]                 # files whose content is part of the system's identity, relative to this file
     licence: MIT
 
-The callable gets `(channels, samples)` float32 and the sample rate and returns the same shape, `(samples,)`, a mapping of output names to arrays, or
-`(array, sample_rate)`.
+The callable gets `(channels, samples)` float32 and the sample rate and returns the same shape, `(samples,)`, a mapping
+of output names to arrays, or `(array, sample_rate)`.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class SystemSpec(Strict):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     kind: Literal["builtin", "python"] = "python"
     module: str | None = None
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     sample_rate: Annotated[int, Field(ge=4000, le=192_000)] | None = None
-    assets: list[str] = []
+    assets: list[str] = Field(default_factory=list)
     num_gpus: Annotated[float, Field(ge=0)] = 0.0
     timeout_s: Annotated[float, Field(gt=0)] = 600.0
     extra: str | None = None
@@ -95,7 +96,9 @@ def load_system(name: str) -> SystemSpec:
     if name in SHIPPED:
         return SHIPPED[name]
     if not name.endswith((".yaml", ".yml")):
-        raise UserError(f"unknown system '{name}'{ids.nearest(name, [*BUILTINS, *SHIPPED])}; a system of your own is a YAML file")
+        raise UserError(
+            f"unknown system '{name}'{ids.nearest(name, [*BUILTINS, *SHIPPED])}; a system of your own is a YAML file"
+        )
     if not storage.exists(name):
         raise UserError(f"{name}: no such system file")
     spec: SystemSpec = parse_yaml(storage.read_bytes(name).decode("utf-8", errors="replace"), name, SystemSpec)

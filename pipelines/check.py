@@ -1,10 +1,12 @@
 """`hubbub check`: decode a finished dataset and hold it to its promises, from the Parquet files alone.
 
 Rules
-    `sha256`: the decoded samples are those that were rendered. `sum`: mixture = sum of talkers + noise, to the last bit of the format. `snr`: achieved
-    and requested SNR differ by at most 0.1 dB under the recipe's definition. `lag`: target and mixture correlate best at lag 0. `peak`: no
-    written signal exceeds the recipe's peak. `split`: no speaker, session, recording, room or source is in two splits. `gap`: every planned row is
-    a mixture, dropped or failed. `missing`: a stem of the recipe is absent.
+    `sha256`: the decoded samples are those that were rendered. `sum`: mixture = sum of talkers + noise, to the last bit
+    of the format. `snr`: achieved
+    and requested SNR differ by at most 0.1 dB under the recipe's definition. `lag`: target and mixture correlate best
+    at lag 0. `peak`: no
+    written signal exceeds the recipe's peak. `split`: no speaker, session, recording, room or source is in two splits.
+    `gap`: every planned row is a mixture, dropped or failed. `missing`: a stem of the recipe is absent.
 """
 
 from __future__ import annotations
@@ -41,7 +43,11 @@ def items(settings: Settings, shard: engine.Shard) -> Iterator[engine.Item]:
 def work(settings: Settings, row: Mixture) -> list[Finding]:
     """Every broken promise of one row."""
     scale = 2 ** (audio.GRID_BITS[settings.encoding] - 1)
-    signals = {name: audio.decode(getattr(row, name))[0] * scale for name in schema.audio_columns(Mixture) if getattr(row, name) is not None}
+    signals = {
+        name: audio.decode(getattr(row, name))[0] * scale
+        for name in schema.audio_columns(Mixture)
+        if getattr(row, name) is not None
+    }
     rules = {
         "missing": _missing(settings, row, signals),
         "sha256": _hashes(row, signals),
@@ -50,11 +56,17 @@ def work(settings: Settings, row: Mixture) -> list[Finding]:
         "lag": _lag(row, signals),
         "peak": _peak(settings, signals, scale),
     }
-    return [Finding(mixture_id=row.mixture_id, rule=rule, message=message) for rule, message in rules.items() if message]
+    return [
+        Finding(mixture_id=row.mixture_id, rule=rule, message=message) for rule, message in rules.items() if message
+    ]
 
 
 def _missing(settings: Settings, row: Mixture, signals: dict[str, Any]) -> str | None:
-    wanted = [n for s in settings.stems for n in ([f"talker_{k + 1}" for k in range(len(row.talkers))] if s == "talkers" else [s])]
+    wanted = [
+        n
+        for s in settings.stems
+        for n in ([f"talker_{k + 1}" for k in range(len(row.talkers))] if s == "talkers" else [s])
+    ]
     absent = [name for name in wanted if name not in signals]
     return f"no {', '.join(absent)}" if absent else None
 
@@ -88,14 +100,19 @@ def _snr(row: Mixture, signals: dict[str, Any], scale: int) -> str | None:
         segments = row.talkers[0].segments
         span = (min(s.at for s in segments), max(s.at + s.length for s in segments))
         speech, noise = (np.asarray(signals[n][0] / scale, dtype=np.float32) for n in ("talker_1", "noise"))
-        measured = levels.snr_db(speech=speech, noise=noise, sample_rate=row.sample_rate, kind=row.noises[0].snr_kind, span=span)
+        measured = levels.snr_db(
+            speech=speech, noise=noise, sample_rate=row.sample_rate, kind=row.noises[0].snr_kind, span=span
+        )
         asked, found = [row.noises[0].snr_db], [measured]
     worst = max((abs((f if f is not None else np.inf) - a) for f, a in zip(found, asked, strict=True)), default=0.0)
     return f"achieved and requested SNR differ by {worst:.3f} dB" if worst > SNR_TOLERANCE_DB else None
 
 
 def _stored_snrs(row: Mixture) -> list[float | None]:
-    return [getattr(m, f"snr_{n.snr_kind}_{'lu' if n.snr_kind == 'lufs' else 'db'}") for m, n in zip(row.noise_measures, row.noises, strict=True)]
+    return [
+        getattr(m, f"snr_{n.snr_kind}_{'lu' if n.snr_kind == 'lufs' else 'db'}")
+        for m, n in zip(row.noise_measures, row.noises, strict=True)
+    ]
 
 
 def _lag(row: Mixture, signals: dict[str, Any]) -> str | None:
@@ -148,4 +165,6 @@ def _table_findings(dataset: Dataset, names: Sequence[str]) -> list[str]:
     found = splits.leaks(rows, {s.source_id: s for s in dataset.sources()})
     planned = {row.mixture_id for n in names for row in parquet.read_rows(dataset.path("plan", f"{n}.parquet"), Plan)}
     gaps = planned - {row.mixture_id for row in rows} - dataset.set_aside()
-    return [f"split: {leak.kind} {leak.key} is in {' and '.join(leak.splits)}" for leak in found] + [f"gap: {name}" for name in sorted(gaps)]
+    return [f"split: {leak.kind} {leak.key} is in {' and '.join(leak.splits)}" for leak in found] + [
+        f"gap: {name}" for name in sorted(gaps)
+    ]

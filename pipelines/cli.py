@@ -23,7 +23,7 @@ app = typer.Typer(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code: 0 done, 1 done with too many failures, 2 a mistake in what was asked."""
+    """Run one command and return its exit code: 0 done, 1 too many failures, 2 a mistake in what was asked."""
     try:
         return int(app(args=list(arguments), standalone_mode=False) or 0)
     except UserError as error:
@@ -41,12 +41,16 @@ def run(arguments: Sequence[str]) -> int:
         raise
 
 
-Workers = Annotated[int | None, typer.Option("--workers", "-w", min=0, help="Ray workers; 0 runs in this process. Default: all cores.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", "-w", min=0, help="Ray workers; 0 runs in this process. Default: all cores.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Retry = Annotated[bool, typer.Option("--retry-failed", help="Run shards with failed rows again.")]
 Out = Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the dataset.")]
 DatasetDir = Annotated[str, typer.Argument(metavar="DATASET", help="Folder or URL of a dataset.")]
-SourceTables = Annotated[list[str] | None, typer.Option("--sources", "-s", help="Table of 'hubbub scan'; repeatable. Replaces the recipe's.")]
+SourceTables = Annotated[
+    list[str] | None, typer.Option("--sources", "-s", help="Table of 'hubbub scan'; repeatable. Replaces the recipe's.")
+]
 
 
 def _workers(given: int | None) -> int:
@@ -67,12 +71,23 @@ def _pairs(given: Sequence[str], what: str, example: str) -> dict[str, str]:
 
 @app.command()
 def scan(
-    folders: Annotated[list[str] | None, typer.Argument(metavar="KIND=DIR...", help="speech=DIR noise=DIR rir=DIR music=DIR other=DIR")] = None,
+    folders: Annotated[
+        list[str] | None, typer.Argument(metavar="KIND=DIR...", help="speech=DIR noise=DIR rir=DIR music=DIR other=DIR")
+    ] = None,
     out: Annotated[str, typer.Option("--out", "-o", help="The table to write.")] = "sources.parquet",
-    index: Annotated[list[str] | None, typer.Option("--index", help="CSV or Parquet index of a corpus; repeatable.")] = None,
-    column: Annotated[list[str] | None, typer.Option("--column", help="Map an index column: speaker_id=SPK; repeatable.")] = None,
-    pattern: Annotated[list[str] | None, typer.Option("--pattern", help="Read a column off the path: speaker_id='(p\\d+)_'; repeatable.")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="Kind of every row of the index that has no column for it.")] = None,
+    index: Annotated[
+        list[str] | None, typer.Option("--index", help="CSV or Parquet index of a corpus; repeatable.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="Map an index column: speaker_id=SPK; repeatable.")
+    ] = None,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Option("--pattern", help="Read a column off the path: speaker_id='(p\\d+)_'; repeatable."),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Kind of every row of the index that has no column for it.")
+    ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> int:
@@ -80,14 +95,22 @@ def scan(
     from manifests import corpora
     from pipelines import scan as stage
 
-    patterns, columns = _pairs(pattern or [], "--pattern", "column='regular expression'"), _pairs(column or [], "--column", "ours=theirs")
-    found = [f for text in folders or [] for k, d in _pairs([text], "argument", "KIND=DIR, for example speech=/data/clean").items()
-             for f in corpora.from_folder(k, d, patterns)]  # fmt: skip
+    patterns, columns = (
+        _pairs(pattern or [], "--pattern", "column='regular expression'"),
+        _pairs(column or [], "--column", "ours=theirs"),
+    )
+    given = [_pairs([text], "argument", "KIND=DIR, for example speech=/data/clean") for text in folders or []]
+    found = [f for pair in given for k, folder in pair.items() for f in corpora.from_folder(k, folder, patterns)]
     found += [f for uri in index or [] for f in corpora.from_index(uri, columns, patterns, kind)]
     if not found:
-        raise UserError("nothing to scan: give folders as KIND=DIR (speech=/data/clean noise=/data/noise), or --index FILE")
+        raise UserError(
+            "nothing to scan: give folders as KIND=DIR (speech=/data/clean noise=/data/noise), or --index FILE"
+        )
     rows, result, kept = stage.scan(found, out, workers=_workers(workers), quiet=quiet)
-    say(f"{out}: {len(rows)} files, {kept} unchanged since the last scan, {len(rows) - kept} read in {duration(result.seconds)}")
+    say(
+        f"{out}: {len(rows)} files, {kept} unchanged since the last scan, {len(rows) - kept} read in "
+        f"{duration(result.seconds)}"
+    )
     for line in stage.summary(rows):
         say(line)
     return 0
@@ -120,27 +143,45 @@ def plan(recipe: RecipeFile, sources: SourceTables = None) -> int:
 def _say_plan(name: str, estimate: Any) -> None:
     say(f"{name}: {sum(estimate.rows.values())} mixtures, {sum(estimate.hours.values()):.2f} h")
     for split, rows in estimate.rows.items():
-        used = ", ".join(f"{n} {key.split()[0]}" for key, n in sorted(estimate.groups.items()) if key.split()[1] == split)
+        used = ", ".join(
+            f"{n} {key.split()[0]}" for key, n in sorted(estimate.groups.items()) if key.split()[1] == split
+        )
         say(f"  {split:8} {rows:8} rows {estimate.hours[split]:9.2f} h   from {used} sources")
-    say(f"  about {estimate.gigabytes:.2f} GB and {estimate.core_hours:.3f} core-hours, {estimate.simulated_rooms} simulated rooms (estimates)")
+    say(
+        f"  about {estimate.gigabytes:.2f} GB and {estimate.core_hours:.3f} core-hours, {estimate.simulated_rooms} "
+        "simulated rooms (estimates)"
+    )
     for why, count in sorted(estimate.left_out.items()):
         say(f"  left out: {count} sources, {why}")
 
 
 @app.command()
-def generate(recipe: RecipeFile, out: Out, sources: SourceTables = None, workers: Workers = None, retry_failed: Retry = False, quiet: Quiet = False) -> int:
+def generate(
+    recipe: RecipeFile,
+    out: Out,
+    sources: SourceTables = None,
+    workers: Workers = None,
+    retry_failed: Retry = False,
+    quiet: Quiet = False,
+) -> int:
     """Make a dataset: plan, render, seal. Run again after a kill, it goes on where it stopped."""
     from pipelines import generate as stage
 
     loaded, rows = _load(recipe, sources)
-    dataset, result = stage.generate(loaded, rows, out, workers=_workers(workers), quiet=quiet, retry_failed=retry_failed)
+    dataset, result = stage.generate(
+        loaded, rows, out, workers=_workers(workers), quiet=quiet, retry_failed=retry_failed
+    )
     say(f"{dataset.root}: {_outcome(result)}")
     return _exit_code(result, loaded.failure_budget)
 
 
 def _outcome(result: Any) -> str:
     counts = result.counts
-    parts = [f"{counts.done} of {counts.rows_in} rows", f"{sum(counts.dropped.values())} dropped", f"{sum(counts.failed.values())} failed"]
+    parts = [
+        f"{counts.done} of {counts.rows_in} rows",
+        f"{sum(counts.dropped.values())} dropped",
+        f"{sum(counts.failed.values())} failed",
+    ]
     for name, found in (("dropped", counts.dropped), ("failed", counts.failed)):
         parts += [f"{name} as {reason}: {n}" for reason, n in sorted(found.items())]
     resumed = f", {result.shards_resumed} of {result.shards} shards were done" if result.shards_resumed else ""
@@ -151,12 +192,17 @@ def _exit_code(result: Any, budget: float) -> int:
     if result.within_budget:
         return 0
     failed = sum(result.counts.failed.values())
-    warn(f"hubbub: {failed} of {result.counts.rows_in} rows failed, more than the failure budget of {budget:.2%}; see the folder 'failed'")
+    warn(
+        f"hubbub: {failed} of {result.counts.rows_in} rows failed, more than the failure budget of {budget:.2%}; see "
+        "the folder 'failed'"
+    )
     return 1
 
 
 @app.command()
-def replay(dataset: DatasetDir, mixture_id: Annotated[str, typer.Argument(help="Id of a row, or its beginning.")]) -> int:
+def replay(
+    dataset: DatasetDir, mixture_id: Annotated[str, typer.Argument(help="Id of a row, or its beginning.")]
+) -> int:
     """Render one finished row again from the row alone and compare the bytes."""
     from pipelines import generate
     from pipelines.dataset import Dataset
@@ -180,15 +226,20 @@ def check(dataset: DatasetDir, workers: Workers = None, quiet: Quiet = False) ->
     return 1 if findings else 0
 
 
+Systems = "unprocessed, silence, oracle, irm, ibm, rnnoise, spectral_gating, or a YAML file; repeatable."
+
+
 @app.command()
 def infer(
     dataset: DatasetDir,
-    system: Annotated[list[str], typer.Option("--system", "-S", help="unprocessed, silence, oracle, irm, ibm, rnnoise, spectral_gating, or a YAML file; repeatable.")],
-    split: Annotated[str | None, typer.Option("--split", help="Split to run on, or 'all'. Default: test where there is one.")] = None,
+    system: Annotated[list[str], typer.Option("--system", "-S", help=Systems)],
+    split: Annotated[
+        str | None, typer.Option("--split", help="A split, or 'all'. Default: test if there is one.")
+    ] = None,
     workers: Workers = None,
     retry_failed: Retry = False,
     quiet: Quiet = False,
-) -> int:  # fmt: skip
+) -> int:
     """Run systems over a dataset."""
     from manifests.system import load_system
     from pipelines import infer as stage
@@ -208,8 +259,12 @@ def infer(
 @app.command()
 def score(
     dataset: DatasetDir,
-    system: Annotated[list[str] | None, typer.Option("--system", "-S", help="Systems to score; repeatable. Default: all.")] = None,
-    metric: Annotated[list[str] | None, typer.Option("--metric", "-m", help="Metrics; repeatable. Default: the headline seven.")] = None,
+    system: Annotated[
+        list[str] | None, typer.Option("--system", "-S", help="Systems to score; repeatable. Default: all.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", "-m", help="Metrics; repeatable. Default: the headline seven.")
+    ] = None,
     workers: Workers = None,
     retry_failed: Retry = False,
     quiet: Quiet = False,
@@ -220,7 +275,12 @@ def score(
     from pipelines.dataset import Dataset
 
     results = stage.score(
-        Dataset(dataset), systems=system or [], metrics=metric or HEADLINE, workers=_workers(workers), quiet=quiet, retry_failed=retry_failed
+        Dataset(dataset),
+        systems=system or [],
+        metrics=metric or HEADLINE,
+        workers=_workers(workers),
+        quiet=quiet,
+        retry_failed=retry_failed,
     )
     for name, result in results.items():
         say(f"{name}: {result.counts.rows_out} scores; {_outcome(result)}")
@@ -250,7 +310,8 @@ def demo(
     """Run the whole chain on the embedded synthetic corpus and print the path of the page."""
     from pipelines import demo as stage
 
-    return stage.demo(out, workers=_workers(workers), quiet=quiet)
+    say(stage.demo(out, workers=_workers(workers), quiet=quiet))
+    return 0
 
 
 @app.command()
@@ -259,7 +320,10 @@ def metrics() -> int:
     from eval.catalogue import METRICS
 
     for m in METRICS.values():
-        say(f"{m.name:10} {m.title}; {m.better} is better, floor {m.floor:g}, {m.sample_rate or 'any rate'}, {m.package}")
+        say(
+            f"{m.name:10} {m.title}; {m.better} is better, floor {m.floor:g}, {m.sample_rate or 'any rate'}, "
+            f"{m.package}"
+        )
     return 0
 
 
@@ -272,5 +336,3 @@ def version() -> int:
 
     say(f"hubbub {metadata.version('hubbub')}, output version {OUTPUT_VERSION}")
     return 0
-
-

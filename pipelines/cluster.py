@@ -1,4 +1,6 @@
-"""The Ray session of a run: a local one with as many CPUs as workers, or the cluster that RAY_ADDRESS or the job names."""
+"""The Ray session of a run: a local one with as many CPUs as workers, or the cluster that RAY_ADDRESS or the job
+names.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +43,19 @@ def stop() -> None:
 def _workers_find_the_code() -> None:
     """Local workers inherit the environment: let them import what this driver imports, the user's systems included."""
     paths = [str(CODE), *(p for p in sys.path if p)]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])).strip(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        dict.fromkeys([*paths, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    ).strip(os.pathsep)
 
 
 def _runtime_env() -> dict[str, Any]:
     """What a remote worker needs: the code, unless the job ships it already, and one thread per library."""
     env: dict[str, Any] = {"env_vars": ONE_THREAD}
     if not os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
-        env |= {"working_dir": str(CODE), "excludes": [".git", ".venv", "tests", "benchmarks", "demo-output", "*.parquet"]}
+        env |= {
+            "working_dir": str(CODE),
+            "excludes": [".git", ".venv", "tests", "benchmarks", "demo-output", "*.parquet"],
+        }
     return env
 
 

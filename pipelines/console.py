@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 __all__ = ["Progress", "duration", "say", "warn"]
 
@@ -31,12 +32,14 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """A bar with rate and ETA on a terminal; a line every ten seconds elsewhere. Counts rows, of which `done` may be there already."""
+    """A bar with rate and ETA on a terminal; a line every ten seconds elsewhere. Counts rows, of which `done` may be
+    there already.
+    """
 
     def __init__(self, title: str, total: int, done: int = 0, quiet: bool = False) -> None:
         self.title, self.total, self.count, self.start_count, self.quiet = title, total, done, done, quiet
         self.started = self.said = time.monotonic()
-        self._bar = None
+        self._bar: Any = None
 
     def __enter__(self) -> Progress:
         if not self.quiet and sys.stderr.isatty():
@@ -76,6 +79,8 @@ class Progress:
         rate = self._per_second()
         return duration((self.total - self.count) / rate) if rate > 0 else "unknown time"
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()

@@ -1,7 +1,9 @@
 """A dataset folder: where everything in it lies, and which run it belongs to.
 
-    recipe.yaml  run.json  sources.parquet  plan/<split>-00000.parquet  mixtures/<split>-00000.parquet  dropped/  failed/  timings/
-    manifest.parquet  leaks.parquet  card/  estimates/<system_id>/  scores/<system_id>/  systems/<system_id>.parquet  report/
+recipe.yaml  run.json  sources.parquet  plan/<split>-00000.parquet  mixtures/<split>-00000.parquet  dropped/  failed/
+timings/
+manifest.parquet  leaks.parquet  card/  estimates/<system_id>/  scores/<system_id>/  systems/<system_id>.parquet
+report/
 """
 
 from __future__ import annotations
@@ -41,11 +43,16 @@ class Dataset:
 
     def recipe(self) -> Recipe:
         if not storage.exists(self.path("recipe.yaml")):
-            raise UserError(f"{self.root}: not a dataset (it has no recipe.yaml); make one with 'hubbub generate RECIPE --out {self.root}'")
+            raise UserError(
+                f"{self.root}: not a dataset (it has no recipe.yaml); make one with 'hubbub generate RECIPE --out "
+                f"{self.root}'"
+            )
         return parse_recipe(storage.read_bytes(self.path("recipe.yaml")).decode(), self.path("recipe.yaml"))
 
     def write_recipe(self, recipe: Recipe) -> None:
-        text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=False), sort_keys=False, allow_unicode=True, width=120)
+        text = yaml.safe_dump(
+            recipe.model_dump(mode="json", exclude_defaults=False), sort_keys=False, allow_unicode=True, width=120
+        )
         storage.write_bytes(self.path("recipe.yaml"), text.encode())
 
     def sources(self) -> list[Source]:
@@ -87,7 +94,11 @@ class Dataset:
 
     def systems(self) -> list[System]:
         folder = self.path("systems")
-        return [row for n in storage.listing(folder, "*.parquet") for row in parquet.read_rows(storage.join(folder, n), System)]
+        return [
+            row
+            for n in storage.listing(folder, "*.parquet")
+            for row in parquet.read_rows(storage.join(folder, n), System)
+        ]
 
     def estimates(self, system_id: str, shard: str) -> list[Estimate]:
         return parquet.read_rows(self.path("estimates", system_id, f"{shard}.parquet"), Estimate)
@@ -102,7 +113,12 @@ class Dataset:
     def record(self, stage: str, entry: dict[str, Any]) -> None:
         """Set the entry of a stage in run.json."""
         run = self.run()
-        run |= {"hubbub_version": metadata.version("hubbub"), "output_version": OUTPUT_VERSION, "machine": machine(), "versions": package_versions()}
+        run |= {
+            "hubbub_version": metadata.version("hubbub"),
+            "output_version": OUTPUT_VERSION,
+            "machine": machine(),
+            "versions": package_versions(),
+        }
         run.setdefault("stages", {})[stage] = entry
         storage.write_bytes(self.path("run.json"), (json.dumps(run, indent=2, ensure_ascii=False) + "\n").encode())
 
@@ -110,13 +126,22 @@ class Dataset:
         """Refuse a folder that another recipe or other sources made, naming the first difference."""
         if not storage.exists(self.path("recipe.yaml")):
             if names := storage.listing(self.root):
-                raise UserError(f"{self.root}: the folder is not empty ({', '.join(names[:3])}...) and holds no hubbub dataset; choose another --out")
+                raise UserError(
+                    f"{self.root}: the folder is not empty ({', '.join(names[:3])}...) and holds no hubbub dataset; "
+                    "choose another --out"
+                )
             return
         difference = ids.first_difference(content(self.recipe()), content(recipe))
         if difference:
-            raise UserError(f"{self.root} holds a dataset of another recipe: {difference}. Choose another --out, or remove the folder")
+            raise UserError(
+                f"{self.root} holds a dataset of another recipe: {difference}. Choose another --out, or remove the "
+                "folder"
+            )
         if storage.exists(self.path("sources.parquet")) and self.sources_digest() != sources_digest:
-            raise UserError(f"{self.root} was made from other sources ({self._source_changes(sources_digest)}). Choose another --out, or remove the folder")
+            raise UserError(
+                f"{self.root} was made from other sources ({self._source_changes(sources_digest)}). Choose another "
+                "--out, or remove the folder"
+            )
 
     def _source_changes(self, digest: str) -> str:
         return f"digest {self.sources_digest()[:12]}, now {digest[:12]}"
@@ -145,18 +170,38 @@ def machine() -> dict[str, Any]:
     """The machine a number was measured on."""
     import os
 
-    return {"system": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count(), "processor": _cpu_name()}
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "processor": _cpu_name(),
+    }
 
 
 def _cpu_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as handle:
-            return next((line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")), platform.machine())
+            return next(
+                (line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")), platform.machine()
+            )
     except OSError:
         return platform.processor() or platform.machine()
 
 
-PACKAGES = ("ray", "numpy", "scipy", "numba", "pyarrow", "pandas", "soundfile", "soxr", "pyroomacoustics", "librosa", "pesq", "pystoi")
+PACKAGES = (
+    "ray",
+    "numpy",
+    "scipy",
+    "numba",
+    "pyarrow",
+    "pandas",
+    "soundfile",
+    "soxr",
+    "pyroomacoustics",
+    "librosa",
+    "pesq",
+    "pystoi",
+)
 
 
 def package_versions() -> dict[str, str]:
@@ -168,5 +213,3 @@ def package_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             out[name] = "absent"
     return out
-
-

@@ -14,11 +14,15 @@ Signal = NDArray[np.float32]
 Enhance = Callable[[Signal, int], Signal]
 
 RNNOISE_DELAY = 960
-"""Samples at 48 kHz by which RNNoise's output lags its input: a frame of overlap-add and a frame of look-ahead (measured; a test checks it)."""
+"""Samples at 48 kHz by which RNNoise's output lags its input: a frame of overlap-add and a frame of look-ahead
+(measured; a test checks it).
+"""
 
 
 def rnnoise() -> Enhance:
-    """RNNoise (J.-M. Valin, "A hybrid DSP/deep learning approach to real-time full-band speech enhancement", MMSP 2018) at 48 kHz."""
+    """RNNoise (J.-M. Valin, "A hybrid DSP/deep learning approach to real-time full-band speech enhancement", MMSP
+    2018) at 48 kHz.
+    """
     from pyrnnoise import rnnoise as library
 
     def enhance(x: Signal, sample_rate: int) -> Signal:
@@ -28,7 +32,9 @@ def rnnoise() -> Enhance:
 
 
 def _rnnoise_channel(library: Any, x: Signal) -> Signal:
-    """One channel through the C library in float (its Python wrapper would round every frame to 16 bits), delay taken out."""
+    """One channel through the C library in float (its Python wrapper would round every frame to 16 bits), delay taken
+    out.
+    """
     import ctypes
 
     size = library.FRAME_SIZE
@@ -41,7 +47,7 @@ def _rnnoise_channel(library: Any, x: Signal) -> Signal:
             library.lib.rnnoise_process_frame(state, pointer, pointer)
     finally:
         library.destroy(state)
-    return padded[RNNOISE_DELAY : RNNOISE_DELAY + len(x)] / np.float32(32768)
+    return np.asarray(padded[RNNOISE_DELAY : RNNOISE_DELAY + len(x)] / 32768, dtype=np.float32)
 
 
 def spectral_gating(**settings: Any) -> Enhance:

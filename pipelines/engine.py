@@ -1,15 +1,17 @@
 """Shards in, shards out: scheduling, resume, atomic commit and failure accounting, once for every stage.
 
 Conventions
-    A *stage* is two functions: `items(settings, shard)` yields what a shard holds, `work(settings, payload)` turns one item into rows. Both are
-    module-level functions, so that they travel to workers by name. Output file names depend on the shard's name alone; a shard is
-    *done* when its file exists and its footer carries the shard's digest and the number of rows that went in. Its dropped and failed
-    rows and its timings are written before it, so that the file itself is the commit.
+    A *stage* is two functions: `items(settings, shard)` yields what a shard holds, `work(settings, payload)` turns one
+    item into rows. Both are
+    module-level functions, so that they travel to workers by name. Output file names depend on the shard's name alone;
+    a shard is
+    *done* when its file exists and its footer carries the shard's digest and the number of rows that went in. Its
+    dropped and failed rows and its timings are written before it, so that the file itself is the commit.
 
     Content depends on (digest, shard) only: never on the number of workers, the order, a kill or a resume.
 
-A worker that dies takes its shard with it: the shard is run again with every item in a process of its own, and only an item that kills
-that process too is recorded as `crashed` (`timeout` where it ran out of time).
+A worker that dies takes its shard with it: the shard is run again with every item in a process of its own, and only an
+item that kills that process too is recorded as `crashed` (`timeout` where it ran out of time).
 """
 
 from __future__ import annotations
@@ -129,7 +131,7 @@ class Result:
     within_budget: bool = True
 
 
-# ---------------------------------------------------------------------------------------------------------------- one shard, in a worker
+# ------------------------------------------------------------------------------------------ one shard, in a worker
 
 
 def run_shard(stage: Stage, shard: Shard, isolated: bool = False) -> Counts:
@@ -148,11 +150,18 @@ def run_shard(stage: Stage, shard: Shard, isolated: bool = False) -> Counts:
         except Refused as refusal:
             source = refusal.source_id or item.source_id
             dropped.append(
-                Dropped(stage=stage.name, id=item.id, reason=refusal.reason, message=str(refusal), source_id=source, shard=shard.name)
+                Dropped(
+                    stage=stage.name,
+                    id=item.id,
+                    reason=refusal.reason,
+                    message=str(refusal),
+                    source_id=source,
+                    shard=shard.name,
+                )
             )
         except UserError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an unexpected error costs one row, which says so
             failed.append(_failure(stage, shard, item, error))
         timings.append(
             Timing(
@@ -201,7 +210,13 @@ def _failure(stage: Stage, shard: Shard, item: Item, error: Exception) -> Failed
 
 
 def _commit(
-    stage: Stage, shard: Shard, rows: list[Any], dropped: list[Dropped], failed: list[Failed], timings: list[Timing], counts: Counts
+    stage: Stage,
+    shard: Shard,
+    rows: list[Any],
+    dropped: list[Dropped],
+    failed: list[Failed],
+    timings: list[Timing],
+    counts: Counts,
 ) -> None:
     """Write what was set aside, then the shard itself: its appearance is the commit."""
     _write_or_remove(stage.side_file("dropped", shard), dropped, Dropped)
@@ -227,7 +242,7 @@ def _write_or_remove(uri: str, rows: Sequence[Any], row_type: type) -> None:
         storage.remove(uri)
 
 
-# ---------------------------------------------------------------------------------------------------------------------- what is done
+# ---------------------------------------------------------------------------------------------------- what is done
 
 
 def is_done(stage: Stage, shard: Shard) -> Counts | None:
@@ -251,7 +266,7 @@ def is_done(stage: Stage, shard: Shard) -> Counts | None:
     )
 
 
-# ----------------------------------------------------------------------------------------------------------------------- the driver
+# ------------------------------------------------------------------------------------------------------ the driver
 
 
 def run(
@@ -265,8 +280,8 @@ def run(
 ) -> Result:
     """Run a stage over shards with `workers` processes on Ray (0: in this process), skipping what is done.
 
-    Stale temporary files and shards that this run does not have are removed. `within_budget` says whether the share of failed rows is at
-    most `budget`.
+    Stale temporary files and shards that this run does not have are removed. `within_budget` says whether the share of
+    failed rows is at most `budget`.
     """
     began = time.monotonic()
     storage.sweep(stage.out)
@@ -334,12 +349,21 @@ def _on_ray(stage: Stage, shards: Sequence[Shard], workers: int) -> Iterator[Cou
                 if isinstance(outcome, Counts):
                     yield outcome
                 elif attempt >= MAX_ATTEMPTS:
-                    raise UserError(f"{stage.name} {shard.name}: its worker died {attempt} times ({outcome}). Is the machine out of memory?")
+                    raise UserError(
+                        f"{stage.name} {shard.name}: its worker died {attempt} times ({outcome}). Is the machine out "
+                        "of memory?"
+                    )
                 else:
-                    warn(f"{stage.name} {shard.name}: its worker died ({outcome}); running it again, each row in a process of its own")
+                    warn(
+                        f"{stage.name} {shard.name}: its worker died ({outcome}); running it again, each row in a "
+                        "process of its own"
+                    )
                     queue.append((shard, attempt + 1))
             for reference, (shard, attempt, since) in list(running.items()):
-                if attempt == 1 and time.monotonic() - since > stage.item_timeout_s + shard.rows * stage.item_timeout_s / 10:
+                if (
+                    attempt == 1
+                    and time.monotonic() - since > stage.item_timeout_s + shard.rows * stage.item_timeout_s / 10
+                ):
                     pool.kill(reference)
     finally:
         pool.close(list(running))
@@ -353,7 +377,8 @@ class _Tasks:
 
         self._ray = ray
         self._stage = ray.put(stage)
-        self._run = ray.remote(run_shard).options(max_retries=0, num_cpus=1, num_gpus=stage.num_gpus)
+        remote: Any = ray.remote(run_shard)
+        self._run = remote.options(max_retries=0, num_cpus=1, num_gpus=stage.num_gpus)
 
     def ready(self) -> bool:
         return True
@@ -390,7 +415,8 @@ class _Actors:
 
         self._ray = ray
         self._stage = stage
-        self._class = ray.remote(_Runner).options(max_restarts=0, num_cpus=1, num_gpus=stage.num_gpus)
+        remote: Any = ray.remote(_Runner)
+        self._class = remote.options(max_restarts=0, num_cpus=1, num_gpus=stage.num_gpus)
         self._free = [self._class.remote(stage) for _ in range(size)]
         self._busy: dict[Any, Any] = {}
 
@@ -418,7 +444,9 @@ class _Actors:
 
 
 def _collect(ray: Any, reference: Any) -> Counts | str:
-    """A finished shard's counts, or why its worker died. What the shard itself raised is raised here, without Ray's wrapping."""
+    """A finished shard's counts, or why its worker died. What the shard itself raised is raised here, without Ray's
+    wrapping.
+    """
     try:
         counts: Counts = ray.get(reference)
         return counts
@@ -433,5 +461,3 @@ def _collect(ray: Any, reference: Any) -> Counts | str:
         ray.exceptions.NodeDiedError,
     ) as error:
         return type(error).__name__
-
-

@@ -1,4 +1,5 @@
-"""`hubbub plan` and `hubbub generate`: recipe and sources to a dataset (plan, render, seal), and `hubbub replay` of one row.
+"""`hubbub plan` and `hubbub generate`: recipe and sources to a dataset (plan, render, seal), and `hubbub replay` of one
+row.
 
 A shard holds rows of one split (`train-00003`), so that a split can grow without moving another split's rows.
 """
@@ -18,14 +19,14 @@ from manifests.errors import UserError
 from manifests.recipe import Recipe, content, render_settings
 from manifests.schema import Audio, KeyText, Leak, Mixture, Plan, Segment, Source, Talker
 from manifests.select import usable
-from pipelines import engine
+from pipelines import engine, report
 from pipelines.dataset import Dataset, stage_entry
 from pipelines.scan import sources_digest
 
 __all__ = ["Estimate", "generate", "load_sources", "make_plan", "replay"]
 
 
-# --------------------------------------------------------------------------------------------------------------------------- sources
+# --------------------------------------------------------------------------------------------------------- sources
 
 
 def load_sources(uris: Sequence[str], relative_to: str = "") -> list[Source]:
@@ -42,14 +43,16 @@ def load_sources(uris: Sequence[str], relative_to: str = "") -> list[Source]:
     out = []
     for row in rows:
         if row.status == "ok" and row.source_id in seen:
-            row = replace(row, status="rejected", reason="duplicate", message="the same samples as a source of another table")
+            row = replace(
+                row, status="rejected", reason="duplicate", message="the same samples as a source of another table"
+            )
         if row.status == "ok":
             seen.add(row.source_id)
         out.append(row)
     return out
 
 
-# ------------------------------------------------------------------------------------------------------------------------------ plan
+# ------------------------------------------------------------------------------------------------------------ plan
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Estimate:
     groups: dict[str, int]
 
 
-# Bytes per sample and seconds per second of audio, measured on the machine named in README (benchmarks/generate.py). Only estimates rest on them.
+# Bytes per sample and seconds per second of audio, measured on the machine named in README (benchmarks/generate.py).
+# Only estimates rest on them.
 BYTES_PER_SAMPLE = {"flac24": 2.2, "flac16": 1.2, "wav_float32": 4.0}
 CORE_S_PER_AUDIO_S = 0.0012
 CORE_S_PER_SIMULATED_ROOM = 0.35
@@ -95,7 +99,11 @@ def _estimate(recipe: Recipe, rows: dict[str, list[Plan]], kept: Sequence[Source
         rows={name: len(part) for name, part in rows.items()},
         hours={name: s / 3600 for name, s in seconds.items()},
         gigabytes=samples * BYTES_PER_SAMPLE[recipe.write.encoding] / 1e9,
-        core_hours=(sum(seconds.values()) * CORE_S_PER_AUDIO_S * recipe.sample_rate / 16000 + simulated * CORE_S_PER_SIMULATED_ROOM) / 3600,
+        core_hours=(
+            sum(seconds.values()) * CORE_S_PER_AUDIO_S * recipe.sample_rate / 16000
+            + simulated * CORE_S_PER_SIMULATED_ROOM
+        )
+        / 3600,
         simulated_rooms=simulated,
         left_out=left_out,
         groups=dict(Counter(f"{s.kind} {s.split}" for s in kept)),
@@ -108,10 +116,12 @@ def _written_signals(recipe: Recipe, plan: Plan) -> int:
 
 def _shards(recipe: Recipe, rows: dict[str, list[Plan]]) -> dict[str, list[Plan]]:
     size = recipe.write.rows_per_shard
-    return {f"{name}-{i // size:05d}": part[i : i + size] for name, part in rows.items() for i in range(0, len(part), size)}
+    return {
+        f"{name}-{i // size:05d}": part[i : i + size] for name, part in rows.items() for i in range(0, len(part), size)
+    }
 
 
-# ---------------------------------------------------------------------------------------------------------------- render, in a worker
+# --------------------------------------------------------------------------------------------- render, in a worker
 
 
 @dataclass(frozen=True)
@@ -161,7 +171,9 @@ def _load(sources: dict[str, Source], rate: int, segment: Segment) -> Any:
     """The samples of a segment at the mixture's rate, exactly `segment.length` of them."""
     import numpy as np
 
-    x = audio.read_segment(sources[segment.source_id].uri, start=segment.start, frames=segment.frames, channel=segment.channel)
+    x = audio.read_segment(
+        sources[segment.source_id].uri, start=segment.start, frames=segment.frames, channel=segment.channel
+    )
     x = audio.resample(x, segment.sample_rate, rate)[: segment.length]
     return np.pad(x, (0, segment.length - len(x)))
 
@@ -187,7 +199,8 @@ def _mixture(plan: Plan, rendered: Any, sources: dict[str, Source], settings: Se
     bands = [s.bandwidth_hz for s in speech if s.bandwidth_hz is not None]
     room = rendered.talkers[0]
     columns: dict[str, Any] = {
-        name: audio.encode(signal, plan.sample_rate, settings.encoding, f"{plan.mixture_id}-{name}") for name, signal in rendered.signals.items()
+        name: audio.encode(signal, plan.sample_rate, settings.encoding, f"{plan.mixture_id}-{name}")
+        for name, signal in rendered.signals.items()
     }
     return Mixture(
         **{f.name: getattr(plan, f.name) for f in fields(Plan)},
@@ -222,15 +235,25 @@ def _mixture(plan: Plan, rendered: Any, sources: dict[str, Source], settings: Se
 def _columns(recipe: Recipe) -> tuple[str, ...]:
     """Columns of the mixtures table: every scalar, and the audio that the recipe writes."""
     most = int(recipe.talkers.count.support()[1])
-    stems = {n for stem in recipe.write.stems for n in ([f"talker_{k + 1}" for k in range(most)] if stem == "talkers" else [stem])}
+    stems = {
+        n
+        for stem in recipe.write.stems
+        for n in ([f"talker_{k + 1}" for k in range(most)] if stem == "talkers" else [stem])
+    }
     return tuple(f.name for f in fields(Mixture) if f.name not in schema.audio_columns(Mixture) or f.name in stems)
 
 
-# ------------------------------------------------------------------------------------------------------------------------ the driver
+# ------------------------------------------------------------------------------------------------------ the driver
 
 
 def generate(
-    recipe: Recipe, sources: Sequence[Source], out: str, *, workers: int, quiet: bool = False, retry_failed: bool = False
+    recipe: Recipe,
+    sources: Sequence[Source],
+    out: str,
+    *,
+    workers: int,
+    quiet: bool = False,
+    retry_failed: bool = False,
 ) -> tuple[Dataset, engine.Result]:
     """Plan, render and seal a dataset in folder `out`. A folder that holds a part of it is completed."""
     dataset = Dataset(out.rstrip("/"))
@@ -252,8 +275,19 @@ def generate(
     )
     began = time.monotonic()
     seal(dataset, shards, {s.source_id: s for s in kept})
+    report.write_card(dataset)
     left_out = dict(sorted(estimate.left_out.items()))
-    dataset.record("render", stage_entry(stage, result, workers, sources_digest=digest, left_out=left_out, seal_seconds=round(time.monotonic() - began, 3)))
+    dataset.record(
+        "render",
+        stage_entry(
+            stage,
+            result,
+            workers,
+            sources_digest=digest,
+            left_out=left_out,
+            seal_seconds=round(time.monotonic() - began, 3),
+        ),
+    )
     return dataset, result
 
 
@@ -291,27 +325,35 @@ def _write_plan(dataset: Dataset, recipe: Recipe, shards: dict[str, list[Plan]])
         if name.removesuffix(".parquet") not in shards:
             storage.remove(dataset.path("plan", name))
     for name, part in shards.items():
-        parquet.write_rows(dataset.path("plan", f"{name}.parquet"), part, Plan, digest=ids.digest([digest, _rows_digest(part)]))
+        parquet.write_rows(
+            dataset.path("plan", f"{name}.parquet"), part, Plan, digest=ids.digest([digest, _rows_digest(part)])
+        )
 
 
 def seal(dataset: Dataset, shards: dict[str, list[Plan]], sources: dict[str, Source]) -> None:
-    """Check that every planned row is a mixture, dropped or failed; write the manifest (no audio) and the leak table."""
+    """Check that every planned row is a mixture, dropped or failed; write the manifest (no audio) and the leaks."""
     planned = {row.mixture_id for part in shards.values() for row in part}
     scalar = [f.name for f in fields(Mixture) if f.name not in schema.audio_columns(Mixture)]
     mixtures = [row for name in shards for row in dataset.mixtures(name, scalar)]
     gaps = planned - {m.mixture_id for m in mixtures} - dataset.set_aside()
     if gaps:
-        raise RuntimeError(f"{len(gaps)} planned rows are neither mixtures nor dropped nor failed, for example {min(gaps)}")
+        raise RuntimeError(
+            f"{len(gaps)} planned rows are neither mixtures nor dropped nor failed, for example {min(gaps)}"
+        )
     found = splits.leaks(mixtures, sources)
     parquet.write_rows(dataset.path("leaks.parquet"), found, Leak)
     if found:
         raise RuntimeError(f"the mixtures leak between splits: {found[0]}")
     parquet.write_rows(
-        dataset.path("manifest.parquet"), mixtures, Mixture, digest=ids.digest(sorted(planned)), arrow=schema.arrow_schema(Mixture, tuple(scalar))
+        dataset.path("manifest.parquet"),
+        mixtures,
+        Mixture,
+        digest=ids.digest(sorted(planned)),
+        arrow=schema.arrow_schema(Mixture, tuple(scalar)),
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------------------- replay
+# ---------------------------------------------------------------------------------------------------------- replay
 
 
 def replay(dataset: Dataset, mixture_id: str) -> dict[str, bool]:
@@ -337,6 +379,9 @@ def _find(dataset: Dataset, mixture_id: str) -> Mixture:
         found += [(name, row) for row in table.column("mixture_id").to_pylist() if row.startswith(mixture_id)]
     if len(found) != 1:
         what = "no mixture has" if not found else f"{len(found)} mixtures have"
-        raise UserError(f"{dataset.root}: {what} an id that begins with '{mixture_id}'; ids are in manifest.parquet, column mixture_id")
+        raise UserError(
+            f"{dataset.root}: {what} an id that begins with '{mixture_id}'; ids are in manifest.parquet, column "
+            "mixture_id"
+        )
     ((shard, full),) = found
     return next(row for row in dataset.mixtures(shard) if row.mixture_id == full)

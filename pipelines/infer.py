@@ -1,6 +1,7 @@
 """`hubbub infer`: mixtures through a system, one estimate per mixture, whatever the system does.
 
-The runner resamples to the system's rate and back, seeds the usual generators per mixture, and turns a wrong length, a wrong rate, NaN or an exception
+The runner resamples to the system's rate and back, seeds the usual generators per mixture, and turns a wrong length, a
+wrong rate, NaN or an exception
 into a status. A system that kills its process or hangs is recorded in `failed`; its other mixtures go on.
 """
 
@@ -44,8 +45,14 @@ class Payload:
 
 
 def items(settings: Settings, shard: engine.Shard) -> Iterator[engine.Item]:
-    for row in parquet.read_table(Dataset(settings.root).path("mixtures", f"{shard.name}.parquet"), PAYLOAD_COLUMNS).to_pylist():
-        yield engine.Item(row["mixture_id"], Payload(row["mixture_id"], row["mixture"], row.get("target")), seconds_audio=row["duration_s"])
+    for row in parquet.read_table(
+        Dataset(settings.root).path("mixtures", f"{shard.name}.parquet"), PAYLOAD_COLUMNS
+    ).to_pylist():
+        yield engine.Item(
+            row["mixture_id"],
+            Payload(row["mixture_id"], row["mixture"], row.get("target")),
+            seconds_audio=row["duration_s"],
+        )
 
 
 PAYLOAD_COLUMNS = ("mixture_id", "mixture", "target", "duration_s")
@@ -62,7 +69,7 @@ def work(settings: Settings, payload: Payload) -> list[Estimate]:
     heard = audio.resample(x, rate, own_rate)
     try:
         outputs, said_rate = _named(model(heard, own_rate, target))
-    except Exception as error:  # whatever a system raises costs it this mixture, with the message kept
+    except Exception as error:  # noqa: BLE001 - what a system raises costs it this mixture, message kept
         return [_failed(settings.system_id, payload.mixture_id, "exception", f"{type(error).__name__}: {error}")]
     return [_estimate(settings.system_id, payload.mixture_id, outputs, said_rate, own_rate, x, rate)]
 
@@ -84,12 +91,21 @@ def _estimate(
     import numpy as np
 
     if said_rate is not None and said_rate != own_rate:
-        return _failed(system_id, mixture_id, "wrong_rate", f"the system was given {own_rate} Hz and returned {said_rate} Hz")
+        return _failed(
+            system_id, mixture_id, "wrong_rate", f"the system was given {own_rate} Hz and returned {said_rate} Hz"
+        )
     for name, y in arrays.items():
         if y.ndim != 2 or y.shape[0] not in (1, x.shape[0]) or y.shape[1] == 0:
-            return _failed(system_id, mixture_id, "wrong_shape", f"output '{name}' has shape {y.shape} for an input of {x.shape}")
+            return _failed(
+                system_id, mixture_id, "wrong_shape", f"output '{name}' has shape {y.shape} for an input of {x.shape}"
+            )
         if not np.isfinite(y).all():
-            return _failed(system_id, mixture_id, "not_finite", f"output '{name}' has {int((~np.isfinite(y)).sum())} NaN or infinite samples")
+            return _failed(
+                system_id,
+                mixture_id,
+                "not_finite",
+                f"output '{name}' has {int((~np.isfinite(y)).sum())} NaN or infinite samples",
+            )
     arrays = {name: audio.resample(y, own_rate, rate) for name, y in arrays.items()}
     deltas = [y.shape[1] - x.shape[1] for y in arrays.values()]
     delta = max(deltas, key=abs)
@@ -104,7 +120,10 @@ def _estimate(
         message=f"{delta:+d} samples at {rate} Hz" if delta else None,
         sample_rate=rate,
         length_delta=delta,
-        outputs=[Output(name=name, audio=audio.encode_float(y, rate, f"{mixture_id}-{name}")) for name, y in sorted(arrays.items())],
+        outputs=[
+            Output(name=name, audio=audio.encode_float(y, rate, f"{mixture_id}-{name}"))
+            for name, y in sorted(arrays.items())
+        ],
     )
 
 
@@ -138,7 +157,7 @@ def _seed(*names: str) -> None:
         torch.manual_seed(seed)
 
 
-# ----------------------------------------------------------------------------------------------------------------------- loading models
+# -------------------------------------------------------------------------------------------------- loading models
 
 Model = Callable[[Any, int, Any], Any]
 
@@ -152,8 +171,10 @@ def _model(spec_json: str) -> Model:
     factory = _factory(spec)
     try:
         enhance = factory(**spec.resolved_settings())
-    except Exception as error:
-        raise UserError(f"system '{spec.name}': {spec.module} failed to load: {type(error).__name__}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - a user's code may raise anything
+        raise UserError(
+            f"system '{spec.name}': {spec.module} failed to load: {type(error).__name__}: {error}"
+        ) from None
     return lambda x, rate, target: enhance(x, rate)
 
 
@@ -179,12 +200,16 @@ def _factory(spec: SystemSpec) -> Callable[..., Callable[[Any, int], Any]]:
     except ImportError as error:
         hint = f". Install the extra: pip install 'hubbub[{spec.extra}]'" if spec.extra else ""
         raise UserError(f"system '{spec.name}': module '{module_name}' does not import: {error}{hint}") from None
-    except Exception as error:
-        raise UserError(f"system '{spec.name}': importing '{module_name}' raised {type(error).__name__}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - a user's code may raise anything
+        raise UserError(
+            f"system '{spec.name}': importing '{module_name}' raised {type(error).__name__}: {error}"
+        ) from None
     factory: Any = getattr(module, name, None)
     if not callable(factory):
         known = [n for n in dir(module) if not n.startswith("_") and callable(getattr(module, n))]
-        raise UserError(f"system '{spec.name}': module '{module_name}' has no callable '{name}'{ids.nearest(name, known)}")
+        raise UserError(
+            f"system '{spec.name}': module '{module_name}' has no callable '{name}'{ids.nearest(name, known)}"
+        )
     return factory  # type: ignore[no-any-return]
 
 
@@ -207,10 +232,12 @@ def _check_extra(spec: SystemSpec, factory: Callable[..., Any]) -> None:
     try:
         factory(**spec.settings)
     except ImportError as error:
-        raise UserError(f"system '{spec.name}' needs a package that is not installed ({error}): pip install 'hubbub[{spec.extra}]'") from None
+        raise UserError(
+            f"system '{spec.name}' needs a package that is not installed ({error}): pip install 'hubbub[{spec.extra}]'"
+        ) from None
 
 
-# ------------------------------------------------------------------------------------------------------------------------- the driver
+# ------------------------------------------------------------------------------------------------------ the driver
 
 
 def evaluation_shards(dataset: Dataset, split: str | None) -> list[str]:
@@ -228,11 +255,18 @@ def evaluation_shards(dataset: Dataset, split: str | None) -> list[str]:
 
 
 def infer(
-    dataset: Dataset, spec: SystemSpec, *, workers: int, split: str | None = None, quiet: bool = False, retry_failed: bool = False
+    dataset: Dataset,
+    spec: SystemSpec,
+    *,
+    workers: int,
+    split: str | None = None,
+    quiet: bool = False,
+    retry_failed: bool = False,
 ) -> tuple[System, engine.Result, Counter[str], str | None]:
     """Run a system over a dataset.
 
-    Returns its row, the engine's result, how many estimates have each status, and the first message of one that is not `ok`.
+    Returns its row, the engine's result, how many estimates have each status, and the first message of one that is not
+    `ok`.
     """
     shards = evaluation_shards(dataset, split)
     system = identify(spec, _check_loads(spec))
@@ -252,10 +286,15 @@ def infer(
         actors=True,
         num_gpus=spec.num_gpus,
     )
-    result = engine.run(stage, mixture_shards(dataset, shards), workers=workers, budget=1.0, quiet=quiet, retry_failed=retry_failed)
+    result = engine.run(
+        stage, mixture_shards(dataset, shards), workers=workers, budget=1.0, quiet=quiet, retry_failed=retry_failed
+    )
     parquet.write_rows(dataset.path("systems", f"{system.system_id}.parquet"), [system], System)
     statuses = estimate_statuses(dataset, system.system_id, shards)
-    dataset.record(f"infer {system.system_id}", stage_entry(stage, result, workers, split=split, statuses=dict(sorted(statuses.items()))))
+    dataset.record(
+        f"infer {system.system_id}",
+        stage_entry(stage, result, workers, split=split, statuses=dict(sorted(statuses.items()))),
+    )
     return system, result, statuses, first_problem(dataset, system.system_id, shards)
 
 
@@ -271,7 +310,9 @@ def mixture_shards(dataset: Dataset, names: Sequence[str], *digests: str) -> lis
 def first_problem(dataset: Dataset, system_id: str, shards: Sequence[str]) -> str | None:
     """The message of the first estimate that is not `ok`, for the terminal."""
     for name in shards:
-        table = parquet.read_table(dataset.path("estimates", system_id, f"{name}.parquet"), ["mixture_id", "status", "message"])
+        table = parquet.read_table(
+            dataset.path("estimates", system_id, f"{name}.parquet"), ["mixture_id", "status", "message"]
+        )
         for row in table.to_pylist():
             if row["status"] != "ok":
                 return f"{row['mixture_id']}: {row['message']}"
@@ -291,6 +332,7 @@ def _check_target(dataset: Dataset, spec: SystemSpec, shard: str) -> None:
     if spec.kind == "builtin" and spec.name in NEEDS_TARGET:
         names = parquet.read_schema_names(dataset.path("mixtures", f"{shard}.parquet"))
         if "target" not in names:
-            raise UserError(f"system '{spec.name}' needs the stem 'target', which {dataset.root} does not have; add it to write.stems and generate again")
-
-
+            raise UserError(
+                f"system '{spec.name}' needs the stem 'target', which {dataset.root} does not have; add it to "
+                "write.stems and generate again"
+            )

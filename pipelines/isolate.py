@@ -1,7 +1,7 @@
 """One function call in a throw-away process, so that a native crash or an endless loop costs one item and not a shard.
 
-Run as `python -m pipelines.isolate`, this module is the child: it reads one pickled call from standard input and writes the pickled answer to the
-descriptor that was its standard output (which libraries then cannot disturb).
+Run as `python -m pipelines.isolate`, this module is the child: it reads one pickled call from standard input and writes
+the pickled answer to the descriptor that was its standard output (which libraries then cannot disturb).
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def _answer(call_bytes: bytes) -> bytes:
     try:
         function, args, kwargs = pickle.loads(call_bytes)
         return pickle.dumps((True, function(*args, **kwargs)))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the parent raises it again
         try:
             return pickle.dumps((False, error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - some exceptions do not pickle
             return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,6 +27,30 @@ __all__ = ["report", "write_card"]
 ANCHORS = ("oracle", "irm", "ibm", "unprocessed", "silence")
 SNR_STEP_DB = 5.0
 DECIMALS = {"": 3, "dB": 2}
+MANIFEST_COLUMNS = (
+    "mixture_id",
+    "split",
+    "duration_s",
+    "snr_db",
+    "level_dbfs",
+    "gain_db",
+    "gain_reason",
+    "peak",
+    "residual_dbfs",
+    "reverberant",
+    "room_engine",
+    "rt60_s",
+    "drr_db",
+    "speaker_id",
+    "language",
+    "gender",
+    "noise_class",
+    "bandwidth_hz",
+    "transcript",
+    "noises",
+    "room",
+    "licences",
+)
 TARGETS = {
     "dry_aligned": "the dry utterance, delayed and scaled to the direct path",
     "direct": "the direct path only",
@@ -46,7 +69,9 @@ SNRS = {
 def report(dataset: Dataset, *, out: str | None = None, examples: int = 4) -> str:
     """Write the page of a dataset's scored systems and return the path of its index."""
     systems, table = _scores(dataset)
-    scores = table.to_pandas().assign(system=lambda rows: rows.system_id.map({s.system_id: name for name, s in systems.items()}))
+    scores = table.to_pandas().assign(
+        system=lambda rows: rows.system_id.map({s.system_id: name for name, s in systems.items()})
+    )
     manifest = _manifest(dataset)
     conditions = manifest[manifest.mixture_id.isin(scores.mixture_id)]
     metrics = [name for name in catalogue.METRICS if name in set(scores.metric)]
@@ -72,11 +97,13 @@ def report(dataset: Dataset, *, out: str | None = None, examples: int = 4) -> st
     return storage.join(folder, "index.html")
 
 
-# -------------------------------------------------------------------------------------------------------------------------- scores
+# ---------------------------------------------------------------------------------------------------------- scores
 
 
 def _scores(dataset: Dataset) -> tuple[dict[str, System], pa.Table]:
-    """All scored systems by the name they are shown under, and their scores on the shards that all of them were run on."""
+    """All scored systems by the name they are shown under, and their scores on the shards that all of them were run
+    on.
+    """
     stages = dataset.run().get("stages", {})
     scored = [s for s in dataset.systems() if f"score {s.system_id}" in stages]
     if not scored:
@@ -84,12 +111,21 @@ def _scores(dataset: Dataset) -> tuple[dict[str, System], pa.Table]:
     shards = {s.system_id: _done_shards(dataset, s, tuple(stages[f"score {s.system_id}"]["metrics"])) for s in scored}
     common = set.intersection(*(set(names) for names in shards.values()))
     if not common:
-        raise UserError(f"{dataset.root}: no mixtures that all of {', '.join(s.name for s in scored)} were run on; run infer with one --split")
-    parts = [parquet.read_table(dataset.path("scores", s.system_id, f"{shard}.parquet")) for s in scored for shard in sorted(common)]
+        raise UserError(
+            f"{dataset.root}: no mixtures that all of {', '.join(s.name for s in scored)} were run on; run infer with "
+            "one --split"
+        )
+    parts = [
+        parquet.read_table(dataset.path("scores", s.system_id, f"{shard}.parquet"))
+        for s in scored
+        for shard in sorted(common)
+    ]
     table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
     everywhere = set.intersection(*(set(stages[f"score {s.system_id}"]["metrics"]) for s in scored))
     names = _shown_names(scored)
-    return {names[s.system_id]: s for s in scored}, table.filter(pc.is_in(table["metric"], pa.array(sorted(everywhere))))
+    return {names[s.system_id]: s for s in scored}, table.filter(
+        pc.is_in(table["metric"], pa.array(sorted(everywhere)))
+    )
 
 
 def _done_shards(dataset: Dataset, system: System, metrics: tuple[str, ...]) -> list[str]:
@@ -98,7 +134,10 @@ def _done_shards(dataset: Dataset, system: System, metrics: tuple[str, ...]) -> 
     shards = score_shards(dataset, system)
     stale = [shard.name for shard in shards if engine.is_done(stage, shard) is None]
     if stale:
-        raise UserError(f"{dataset.root}: the scores of {system.name} are incomplete or out of date ({stale[0]}); run 'hubbub score {dataset.root}' again")
+        raise UserError(
+            f"{dataset.root}: the scores of {system.name} are incomplete or out of date ({stale[0]}); run 'hubbub "
+            f"score {dataset.root}' again"
+        )
     return [shard.name for shard in shards]
 
 
@@ -122,26 +161,27 @@ def _warnings(leaderboard: pd.DataFrame, scores: pd.DataFrame, systems: dict[str
     out = [f"A sanity check failed: {line}" for line in summary.check_order(leaderboard)]
     missing = [name for name in ("silence", "unprocessed", "oracle") if name not in systems]
     if missing:
-        out.append(f"Not run on this dataset: {', '.join(missing)}. Without them a broken metric or reference goes unnoticed.")
+        out.append(
+            f"Not run on this dataset: {', '.join(missing)}. Without them a broken metric or reference goes unnoticed."
+        )
     inverted = scores["flags"].map(lambda flags: "polarity" in flags).groupby(scores.system).mean()
     out += [f"{name}: most estimates have inverted polarity" for name, share in inverted.items() if share > 0.5]
     return out
 
 
-# --------------------------------------------------------------------------------------------------------------------------- facts
+# ----------------------------------------------------------------------------------------------------------- facts
 
 
 def _manifest(dataset: Dataset) -> pd.DataFrame:
-    columns = [
-        "mixture_id", "split", "duration_s", "snr_db", "level_dbfs", "gain_db", "gain_reason", "peak", "residual_dbfs", "reverberant", "room_engine",
-        "rt60_s", "drr_db", "speaker_id", "language", "gender", "noise_class", "bandwidth_hz", "transcript", "noises", "room", "licences",
-    ]  # fmt: skip
-    return parquet.read_table(dataset.path("manifest.parquet"), columns).to_pandas()
+    frame: pd.DataFrame = parquet.read_table(dataset.path("manifest.parquet"), MANIFEST_COLUMNS).to_pandas()
+    return frame
 
 
 def _splits(manifest: pd.DataFrame) -> list[page.Split]:
     groups = manifest.groupby("split", sort=False)
-    return [page.Split(name=str(name), rows=len(rows), hours=float(rows.duration_s.sum()) / 3600) for name, rows in groups]
+    return [
+        page.Split(name=str(name), rows=len(rows), hours=float(rows.duration_s.sum()) / 3600) for name, rows in groups
+    ]
 
 
 def _facts(dataset: Dataset, manifest: pd.DataFrame) -> page.Dataset:
@@ -200,14 +240,19 @@ def _counts(dataset: Dataset) -> list[page.StageCounts]:
 
 
 def _synthetic(dataset: Dataset) -> bool:
-    return any(keys(source.extra).get("synthetic") for source in dataset.sources())
+    return any(keys(source.extra).get("synthetic") == "yes" for source in dataset.sources())
 
 
-# ------------------------------------------------------------------------------------------------------------------------ examples
+# -------------------------------------------------------------------------------------------------------- examples
 
 
 def _examples(
-    dataset: Dataset, conditions: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, System], metrics: Sequence[str], count: int
+    dataset: Dataset,
+    conditions: pd.DataFrame,
+    scores: pd.DataFrame,
+    systems: dict[str, System],
+    metrics: Sequence[str],
+    count: int,
 ) -> list[page.Example]:
     """Mixtures worth hearing: where the entered systems help most, least and in the middle, and one in a room."""
     chosen = _choose(conditions, scores, systems, metrics[0])[:count]
@@ -216,8 +261,14 @@ def _examples(
     return [_example(dataset, name, why, shards[name], rows.loc[name], scores, systems) for name, why in chosen]
 
 
-def _choose(conditions: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, System], metric: str) -> list[tuple[str, str]]:
-    wide = scores[scores.metric == metric].pivot_table(index="mixture_id", columns="system", values="value", observed=True).dropna()
+def _choose(
+    conditions: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, System], metric: str
+) -> list[tuple[str, str]]:
+    wide = (
+        scores[scores.metric == metric]
+        .pivot_table(index="mixture_id", columns="system", values="value", observed=True)
+        .dropna()
+    )
     entered = [n for n, s in systems.items() if s.kind != "builtin" and n in wide]
     if wide.empty or "unprocessed" not in wide:
         return [(name, "the first of the table") for name in sorted(conditions.mixture_id)[:1]]
@@ -229,7 +280,11 @@ def _choose(conditions: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, S
         (order[0], f"smallest gain in {title}"),
         (order[len(order) // 2], f"median gain in {title}"),
     ]
-    low = conditions.set_index("mixture_id").snr_db.reindex(wide.index).idxmin() if conditions.snr_db.notna().any() else order[0]
+    low = (
+        conditions.set_index("mixture_id").snr_db.reindex(wide.index).idxmin()
+        if conditions.snr_db.notna().any()
+        else order[0]
+    )
     picks.append((low, "lowest SNR"))
     seen: dict[str, str] = {}
     for name, why in picks:
@@ -240,7 +295,9 @@ def _choose(conditions: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, S
 def _shards_of(dataset: Dataset, names: set[str]) -> dict[str, str]:
     found = {}
     for shard in dataset.shard_names():
-        for name in parquet.read_table(dataset.path("mixtures", f"{shard}.parquet"), ["mixture_id"]).column(0).to_pylist():
+        for name in (
+            parquet.read_table(dataset.path("mixtures", f"{shard}.parquet"), ["mixture_id"]).column(0).to_pylist()
+        ):
             if name in names:
                 found[name] = shard
     return found
@@ -249,12 +306,20 @@ def _shards_of(dataset: Dataset, names: set[str]) -> dict[str, str]:
 def _example(
     dataset: Dataset, name: str, why: str, shard: str, row: Any, scores: pd.DataFrame, systems: dict[str, System]
 ) -> page.Example:
-    mixture = _row(parquet.read_table(dataset.path("mixtures", f"{shard}.parquet"), ("mixture_id", "mixture", "target")), name)
-    clips = [_clip("mixture", mixture["mixture"], scores, "unprocessed", name), _clip("target", mixture["target"], scores, None, name)]
+    mixture = _row(
+        parquet.read_table(dataset.path("mixtures", f"{shard}.parquet"), ("mixture_id", "mixture", "target")), name
+    )
+    clips = [
+        _clip("mixture", mixture["mixture"], scores, "unprocessed", name),
+        _clip("target", mixture["target"], scores, None, name),
+    ]
     for shown, system in systems.items():
         if system.name not in ("unprocessed", "oracle", "silence"):
             estimate = _row(parquet.read_table(dataset.path("estimates", system.system_id, f"{shard}.parquet")), name)
-            clips += [_clip(shown, output["audio"], scores, shown, name) for output in (estimate or {"outputs": []})["outputs"]]
+            clips += [
+                _clip(shown, output["audio"], scores, shown, name)
+                for output in (estimate or {"outputs": []})["outputs"]
+            ]
     conditions = {
         "SNR": f"{row.snr_db:.1f} dB" if pd.notna(row.snr_db) else "no noise",
         "noise": row.noise_class or "unknown",
@@ -284,22 +349,25 @@ def _clip(label: str, stored: Any, scores: pd.DataFrame, system: str | None, mix
     )
 
 
-# ------------------------------------------------------------------------------------------------------------------------ data card
+# ------------------------------------------------------------------------------------------------------- data card
 
 
 def write_card(dataset: Dataset) -> str:
     """Write the data card of a sealed dataset and return its path."""
     manifest = _manifest(dataset)
     rows = manifest.drop(columns=["noises", "room", "licences"]).assign(
-        snr_requested_db=[n[0]["snr_db"] if len(n) == 1 else None for n in manifest.noises],
-        rt60_requested_s=[r["rt60_requested_s"] if isinstance(r, dict) else None for r in manifest.room],
+        snr_requested_db=pd.Series([n[0]["snr_db"] if len(n) == 1 else None for n in manifest.noises], dtype=object),
+        rt60_requested_s=pd.Series([r["rt60_requested_s"] if r else None for r in manifest.room], dtype=object),
     )
     splits = [asdict(split) for split in _splits(manifest)]
     used = pd.Series([licence for row in manifest.licences for licence in row], dtype=object)
     contents = card.Card(
         name=dataset.recipe().name,
         digest=ids.digest(sorted(manifest.mixture_id)),
-        splits=pd.DataFrame([{"split": s["name"], "rows": s["rows"], "hours": s["hours"]} for s in splits], columns=["split", "rows", "hours"]),
+        splits=pd.DataFrame(
+            [{"split": s["name"], "rows": s["rows"], "hours": s["hours"]} for s in splits],
+            columns=["split", "rows", "hours"],
+        ),
         rows=rows,
         licences=used.value_counts(),
         dropped=_frame(dataset.aside("dropped", "render-*")),
@@ -315,5 +383,3 @@ def write_card(dataset: Dataset) -> str:
 
 def _frame(rows: Sequence[Any]) -> pd.DataFrame:
     return pd.DataFrame([asdict(row) for row in rows])
-
-

@@ -1,7 +1,7 @@
 """`hubbub scan`: what is in a corpus, measured on the decoded samples.
 
-Every file ends as a row of `sources`: `ok`, or `rejected` with one of the reasons in `REASONS`. A rescan reads only files whose path, size or
-modification time changed.
+Every file ends as a row of `sources`: `ok`, or `rejected` with one of the reasons in `REASONS`. A rescan reads only
+files whose path, size or modification time changed.
 """
 
 from __future__ import annotations
@@ -40,9 +40,27 @@ MIN_S = 0.1
 SILENCE_DBFS = -80.0
 FILES_PER_SHARD = 32
 MEASURED = (
-    "source_id", "status", "reason", "message", "frames", "sample_rate", "channels", "duration_s", "format", "subtype", "bandwidth_hz", "peak",
-    "clipped_fraction", "dc", "rms_dbfs", "active_level_dbfs", "activity", "lufs", "size_bytes", "mtime_ns",
-)  # fmt: skip
+    "source_id",
+    "status",
+    "reason",
+    "message",
+    "frames",
+    "sample_rate",
+    "channels",
+    "duration_s",
+    "format",
+    "subtype",
+    "bandwidth_hz",
+    "peak",
+    "clipped_fraction",
+    "dc",
+    "rms_dbfs",
+    "active_level_dbfs",
+    "activity",
+    "lufs",
+    "size_bytes",
+    "mtime_ns",
+)
 
 
 class Rejected(Exception):
@@ -60,7 +78,7 @@ class Job:
     mtime_ns: int | None
 
 
-# ------------------------------------------------------------------------------------------------------------------------ in a worker
+# ----------------------------------------------------------------------------------------------------- in a worker
 
 
 def items(settings: None, shard: engine.Shard) -> Iterator[engine.Item]:
@@ -103,7 +121,10 @@ def _read(job: Job) -> bytes:
         raise Rejected("missing", f"{job.found.uri}: no such file")
     data = storage.read_bytes(job.found.uri)
     if job.found.sha256 and hashlib.sha256(data).hexdigest() != job.found.sha256.lower():
-        raise Rejected("checksum_mismatch", f"the file's SHA-256 is {hashlib.sha256(data).hexdigest()}, the index says {job.found.sha256}")
+        raise Rejected(
+            "checksum_mismatch",
+            f"the file's SHA-256 is {hashlib.sha256(data).hexdigest()}, the index says {job.found.sha256}",
+        )
     return data
 
 
@@ -113,14 +134,21 @@ def _decode(found: Found, data: bytes) -> dict[str, Any]:
 
     try:
         with sf.SoundFile(io.BytesIO(data)) as file:
-            facts = {"format": file.format, "subtype": file.subtype, "sample_rate": int(file.samplerate), "channels": int(file.channels)}
+            facts = {
+                "format": file.format,
+                "subtype": file.subtype,
+                "sample_rate": int(file.samplerate),
+                "channels": int(file.channels),
+            }
             promised = file.frames if file.format != "MP3" else 0  # MP3 headers hold no count; libsndfile guesses one
             samples = np.ascontiguousarray(file.read(dtype="float32", always_2d=True).T)
     except (sf.LibsndfileError, RuntimeError, ValueError) as error:
         raise Rejected("undecodable", str(getattr(error, "error_string", error))) from None
     facts |= {"frames": samples.shape[1], "duration_s": samples.shape[1] / facts["sample_rate"], "samples": samples}
     shape = np.array([facts["sample_rate"], *samples.shape], dtype="<i8").tobytes()
-    facts["source_id"] = hashlib.sha256(shape + samples.astype("<f4", copy=False).tobytes()).hexdigest()[: ids.ID_LENGTH]
+    facts["source_id"] = hashlib.sha256(shape + samples.astype("<f4", copy=False).tobytes()).hexdigest()[
+        : ids.ID_LENGTH
+    ]
     missing = max(promised - samples.shape[1], _wav_missing_bytes(data))
     if missing > 0:
         facts |= {"status": "rejected", "reason": "truncated"}
@@ -129,7 +157,9 @@ def _decode(found: Found, data: bytes) -> dict[str, Any]:
 
 
 def _wav_missing_bytes(data: bytes) -> int:
-    """How many bytes of its data chunk a RIFF/WAVE file lacks (0 for every other format, and for streamed files of unknown length)."""
+    """How many bytes of its data chunk a RIFF/WAVE file lacks (0 for every other format, and for streamed files of
+    unknown length).
+    """
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return 0
     position = 12
@@ -173,7 +203,10 @@ def _check(kind: str, samples: Any, measured: Mapping[str, Any]) -> None:
     if not np.isfinite(samples).all():
         raise Rejected("not_finite", f"{int((~np.isfinite(samples)).sum())} samples are NaN or infinite")
     if kind != "rir" and measured["duration_s"] < MIN_S:
-        raise Rejected("too_short", f"{measured['frames']} samples are {measured['duration_s']:.4f} s; at least {MIN_S} s are needed")
+        raise Rejected(
+            "too_short",
+            f"{measured['frames']} samples are {measured['duration_s']:.4f} s; at least {MIN_S} s are needed",
+        )
     level = measured["rms_dbfs"]
     if measured["peak"] == 0 or (kind != "rir" and (level is None or level < SILENCE_DBFS)):
         found = "digital silence" if level is None else f"{level:.1f} dBFS"
@@ -182,11 +215,15 @@ def _check(kind: str, samples: Any, measured: Mapping[str, Any]) -> None:
         raise Rejected("inactive", "P.56 finds no active speech")
 
 
-# ------------------------------------------------------------------------------------------------------------------------ in the driver
+# --------------------------------------------------------------------------------------------------- in the driver
 
 
-def scan(found: Sequence[Found], out: str, *, workers: int, quiet: bool = False) -> tuple[list[Source], engine.Result, int]:
-    """Scan files into the table `out`. Returns its rows, the engine's result and how many rows an earlier scan provided."""
+def scan(
+    found: Sequence[Found], out: str, *, workers: int, quiet: bool = False
+) -> tuple[list[Source], engine.Result, int]:
+    """Scan files into the table `out`. Returns its rows, the engine's result and how many rows an earlier scan
+    provided.
+    """
     found = _unique(found)
     jobs = [Job(f, *_stat(f.uri)) for f in found]
     known = _known(out)
@@ -194,12 +231,26 @@ def scan(found: Sequence[Found], out: str, *, workers: int, quiet: bool = False)
     todo = [job for job in jobs if job.found.uri not in kept]
     parts = f"{out}.parts"
     stage = engine.Stage(
-        name="scan", row_type=Source, items=items, work=work, settings=None, out=parts, aside=parts, digest="scan", item_timeout_s=300.0
+        name="scan",
+        row_type=Source,
+        items=items,
+        work=work,
+        settings=None,
+        out=parts,
+        aside=parts,
+        digest="scan",
+        item_timeout_s=300.0,
     )
     result = engine.run(stage, _shards(todo), workers=workers, budget=1.0, quiet=quiet)
-    fresh = {row.uri: row for name in storage.listing(parts, "*.parquet") for row in parquet.read_rows(storage.join(parts, name), Source)}
+    fresh = {
+        row.uri: row
+        for name in storage.listing(parts, "*.parquet")
+        for row in parquet.read_rows(storage.join(parts, name), Source)
+    }
     fresh |= _casualties(parts, todo)
-    rows = _mark_duplicates([_refreshed(job, kept[job.found.uri]) if job.found.uri in kept else fresh[job.found.uri] for job in jobs])
+    rows = _mark_duplicates(
+        [_refreshed(job, kept[job.found.uri]) if job.found.uri in kept else fresh[job.found.uri] for job in jobs]
+    )
     parquet.write_rows(out, rows, Source, digest=sources_digest(rows))
     _remove_parts(parts)
     return rows, result, len(kept)
@@ -249,7 +300,9 @@ def _refreshed(job: Job, row: Source) -> Source:
 def _shards(jobs: Sequence[Job]) -> list[engine.Shard]:
     groups = [tuple(jobs[i : i + FILES_PER_SHARD]) for i in range(0, len(jobs), FILES_PER_SHARD)]
     return [
-        engine.Shard(f"part-{i:05d}", len(group), group, ids.digest([[str(asdict(job)) for job in group], list(MEASURED)]))
+        engine.Shard(
+            f"part-{i:05d}", len(group), group, ids.digest([[str(asdict(job)) for job in group], list(MEASURED)])
+        )
         for i, group in enumerate(groups)
     ]
 
@@ -257,19 +310,28 @@ def _shards(jobs: Sequence[Job]) -> list[engine.Shard]:
 def _casualties(parts: str, jobs: Iterable[Job]) -> dict[str, Source]:
     """Files that killed their reader or met a bug of ours: rejected rows all the same."""
     folder = storage.join(parts, "failed")
-    failed = [row for name in storage.listing(folder, "*.parquet") for row in parquet.read_rows(storage.join(folder, name), Failed)]
+    failed = [
+        row
+        for name in storage.listing(folder, "*.parquet")
+        for row in parquet.read_rows(storage.join(folder, name), Failed)
+    ]
     by_uri = {job.found.uri: job for job in jobs}
     return {f.id: _casualty(by_uri[f.id], f) for f in failed if f.id in by_uri}
 
 
 def _casualty(job: Job, failed: Failed) -> Source:
     reason = failed.reason if failed.reason in ("crashed", "timeout") else "undecodable"
-    measured = {"source_id": ids.short(["unread", job.found.uri]), "size_bytes": job.size_bytes, "mtime_ns": job.mtime_ns}
+    measured = {
+        "source_id": ids.short(["unread", job.found.uri]),
+        "size_bytes": job.size_bytes,
+        "mtime_ns": job.mtime_ns,
+    }
     return _row(job, measured | {"status": "rejected", "reason": reason, "message": failed.message})
 
 
 def _mark_duplicates(rows: Sequence[Source]) -> list[Source]:
-    """Of files with the same decoded samples one stays `ok` (speech before noise before the rest, then the first by URI).
+    """Of files with the same decoded samples one stays `ok` (speech before noise before the rest, then the first by
+    URI).
 
     The same content must never reach two splits.
     """
@@ -277,7 +339,10 @@ def _mark_duplicates(rows: Sequence[Source]) -> list[Source]:
     for row in sorted(rows, key=lambda r: (KINDS.index(r.kind), r.uri)):
         if row.status == "ok":
             first.setdefault(row.source_id, row)
-    return [row if row.status != "ok" or first[row.source_id] is row else _duplicate(row, first[row.source_id]) for row in rows]
+    return [
+        row if row.status != "ok" or first[row.source_id] is row else _duplicate(row, first[row.source_id])
+        for row in rows
+    ]
 
 
 def _duplicate(row: Source, first: Source) -> Source:

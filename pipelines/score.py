@@ -38,7 +38,9 @@ class Payload:
 def items(settings: Settings, shard: engine.Shard) -> Iterator[engine.Item]:
     """Mixtures joined with their estimates by id. A mixture without an estimate is an item all the same."""
     dataset = Dataset(settings.root)
-    mixtures = parquet.read_table(dataset.path("mixtures", f"{shard.name}.parquet"), ("mixture_id", "target", "target_kind", "duration_s"))
+    mixtures = parquet.read_table(
+        dataset.path("mixtures", f"{shard.name}.parquet"), ("mixture_id", "target", "target_kind", "duration_s")
+    )
     estimates = parquet.read_table(dataset.path("estimates", settings.system_id, f"{shard.name}.parquet"))
     by_id = {row["mixture_id"]: row for row in estimates.to_pylist()}
     lost = _lost(dataset, settings.system_id, shard.name)
@@ -71,7 +73,12 @@ def work(settings: Settings, payload: Payload) -> list[Score]:
             estimate_reason=reason,
             call=isolated_if_risky,
         )
-        where = {"system_id": settings.system_id, "mixture_id": payload.mixture_id, "output": name, "reference": payload.reference_name}
+        where: dict[str, Any] = {
+            "system_id": settings.system_id,
+            "mixture_id": payload.mixture_id,
+            "output": name,
+            "reference": payload.reference_name,
+        }
         rows += [Score(**where, **asdict(pair)) for pair in pairs]
     return rows
 
@@ -95,7 +102,9 @@ def isolated_if_risky(function: Callable[..., Any], **arguments: Any) -> Any:
     """
     from eval import perceptual
 
-    if function is not perceptual.pesq_score or not perceptual.pesq_risk(arguments["reference"], arguments["sample_rate"]):
+    if function is not perceptual.pesq_score or not perceptual.pesq_risk(
+        arguments["reference"], arguments["sample_rate"]
+    ):
         return function(**arguments)
     for attempt in (1, 2):
         try:
@@ -108,7 +117,7 @@ def isolated_if_risky(function: Callable[..., Any], **arguments: Any) -> Any:
     raise AssertionError("unreachable")
 
 
-# ------------------------------------------------------------------------------------------------------------------------- the driver
+# ------------------------------------------------------------------------------------------------------ the driver
 
 
 def score(
@@ -126,7 +135,8 @@ def score(
     except ValueError as error:
         raise UserError(str(error)) from None
     return {
-        system.system_id: _score_system(dataset, system, chosen, workers, quiet, retry_failed) for system in _systems(dataset, systems)
+        system.system_id: _score_system(dataset, system, chosen, workers, quiet, retry_failed)
+        for system in _systems(dataset, systems)
     }
 
 
@@ -136,7 +146,9 @@ def _systems(dataset: Dataset, names: Sequence[str]) -> list[System]:
         raise UserError(f"{dataset.root}: no estimates here; run 'hubbub infer {dataset.root} --system NAME' first")
     for name in names:
         if not any(name in (s.name, s.system_id) for s in known):
-            raise UserError(f"{dataset.root} has no estimates of system '{name}'{ids.nearest(name, [s.name for s in known])}")
+            raise UserError(
+                f"{dataset.root} has no estimates of system '{name}'{ids.nearest(name, [s.name for s in known])}"
+            )
     return [s for s in known if not names or s.name in names or s.system_id in names]
 
 
@@ -145,7 +157,9 @@ def _score_system(
 ) -> engine.Result:
     shards = score_shards(dataset, system)
     if "target" not in parquet.read_schema_names(dataset.path("mixtures", f"{shards[0].name}.parquet")):
-        raise UserError(f"{dataset.root} has no stem 'target' to score against; add it to write.stems and generate again")
+        raise UserError(
+            f"{dataset.root} has no stem 'target' to score against; add it to write.stems and generate again"
+        )
     stage = score_stage(dataset, system, metrics)
     result = engine.run(stage, shards, workers=workers, quiet=quiet, retry_failed=retry_failed)
     dataset.record(f"score {system.system_id}", stage_entry(stage, result, workers, metrics=list(metrics)))
@@ -173,14 +187,18 @@ def score_shards(dataset: Dataset, system: System) -> list[engine.Shard]:
     names = dataset.shard_names(f"estimates/{system.system_id}")
     missing = [n for n in names if not storage.exists(dataset.path("mixtures", f"{n}.parquet"))]
     if missing or not names:
-        raise UserError(f"{dataset.root}: the estimates of {system.name} do not fit the mixtures; run 'hubbub infer' again")
-    digests = [parquet.read_footer(dataset.path("estimates", system.system_id, f"{n}.parquet"))["digest"] for n in names]
+        raise UserError(
+            f"{dataset.root}: the estimates of {system.name} do not fit the mixtures; run 'hubbub infer' again"
+        )
+    digests = [
+        parquet.read_footer(dataset.path("estimates", system.system_id, f"{n}.parquet"))["digest"] for n in names
+    ]
     return [mixture_shards(dataset, [name], digest)[0] for name, digest in zip(names, digests, strict=True)]
 
 
 def _digest(system: System, metrics: tuple[str, ...]) -> str:
     versions = package_versions()
     packages = {name: versions[name] for name in ("pesq", "pystoi", "soxr")}
-    return ids.digest([system.system_id, list(metrics), [catalogue.get(m).version for m in metrics], packages, schema.OUTPUT_VERSION])
-
-
+    return ids.digest(
+        [system.system_id, list(metrics), [catalogue.get(m).version for m in metrics], packages, schema.OUTPUT_VERSION]
+    )

@@ -225,7 +225,7 @@ def test_level_follows_any_gain(seed: int, gain: float) -> None:
     before, after = active_level(x, RATE), active_level(x * np.float32(gain), RATE)
     assert before is not None
     assert after is not None
-    assert after.level_dbfs - before.level_dbfs == pytest.approx(20 * math.log10(gain), abs=0.01)
+    assert after.level_dbfs - before.level_dbfs == pytest.approx(20 * math.log10(gain), abs=0.05)  # jumps of a(c)
 
 
 @settings(max_examples=15, deadline=None)

@@ -34,6 +34,7 @@ COLUMNS = [
     "sha256",
     "notes",
     "recording",
+    "synthetic",
 ]
 PURE_CLASSES = [
     "white",
@@ -155,7 +156,7 @@ def test_the_folder_says_that_it_is_synthetic_and_free():
     assert "SYNTHETIC" in (CORPUS / "README.md").read_text(encoding="utf-8")
     assert "CC0-1.0" in (CORPUS / "LICENCE.txt").read_text(encoding="utf-8")
     assert {row["licence"] for row in INDEX} == {"CC0-1.0"}
-    assert all(row["notes"].startswith("synthetic") for row in INDEX)
+    assert all(row["notes"].startswith("synthetic") and row["synthetic"] == "yes" for row in INDEX)
 
 
 # The script

@@ -17,7 +17,7 @@ import numpy as np
 from manifests import ids
 from manifests.recipe import Distribution
 
-__all__ = ["Balanced", "generator", "sample", "seed_for"]
+__all__ = ["Balanced", "cells", "generator", "sample", "seed_for"]
 
 Item = TypeVar("Item")
 
@@ -60,7 +60,7 @@ _DRAWS: dict[str, Callable[[Distribution, np.random.Generator, int], Any]] = {
     "uniform": lambda d, rng, cell: rng.uniform(d.numbers[0], d.numbers[1]),
     "loguniform": lambda d, rng, cell: np.exp(rng.uniform(*np.log(d.numbers))),
     "integers": lambda d, rng, cell: int(rng.integers(int(d.numbers[0]), int(d.numbers[1]), endpoint=True)),
-    "normal": lambda d, rng, cell: rng.normal(d.numbers[0], d.numbers[1]),
+    "normal": lambda d, rng, cell: np.clip(rng.normal(d.numbers[0], d.numbers[1]), *d.support()),
     "choice": _choice,
     "histogram": _histogram,
     "grid": lambda d, rng, cell: d.values[cell % len(d.values)],

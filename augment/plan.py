@@ -31,11 +31,11 @@ Keep = Callable[[Source], bool]
 
 def plan_split(recipe: Recipe, split: str, sources: Sequence[Source]) -> Iterator[Plan]:
     """The rows of one split in order, until its size is reached. `sources` are those of this split."""
-    size, seconds, index = recipe.splits[split], 0.0, 0
+    size, frames, index = recipe.splits[split], 0, 0
     dealer = _Dealer(recipe, split, sources)
-    while index < size.clips if size.clips is not None else seconds < (size.seconds or 0.0):
+    while index < size.clips if size.clips is not None else frames < (size.seconds or 0.0) * recipe.sample_rate:
         plan = _row(recipe, split, index, dealer)
-        seconds += plan.frames / plan.sample_rate
+        frames += plan.frames
         index += 1
         yield plan
 
@@ -294,9 +294,10 @@ def _room(draw: _Draw, dealer: _Dealer, mixture_id: str, talkers: int) -> tuple[
 
 def _measured_room(draw: _Draw, dealer: _Dealer, talkers: int) -> tuple[Room, list[_Place]]:
     """RIRs of one room, a different one per talker as far as the room has them."""
-    enough = min(talkers, max(dealer.rirs_in_room.values()))
+    enough = min(talkers, max(dealer.rirs_in_room.values(), default=0))
     first = dealer.rir.pop(lambda s: dealer.rirs_in_room[_room_key(s)] >= enough)
-    assert first is not None  # `enough` is reached by some room
+    if first is None:
+        raise UserError(f"split '{draw.split}' has no rir sources")
     chosen = [first]
     for _ in range(talkers - 1):
         other = dealer.rir.pop(lambda s: _room_key(s) == _room_key(first) and s not in chosen)

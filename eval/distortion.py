@@ -111,26 +111,17 @@ def _stretch(x: Signal, start: int, length: int) -> Signal:
 
 def _solve(auto: Signal, cross: Signal) -> tuple[Signal, bool]:
     """Filter `h` of the normal equations `toeplitz(auto) h = cross`, and whether they had a solution as they stood."""
-    from scipy.linalg import LinAlgError
+    from scipy.linalg import LinAlgError, solve_toeplitz
 
     try:
-        taps = _levinson(auto, cross)
+        taps: Signal = solve_toeplitz(auto, cross, check_finite=False)
         if np.abs(cross - _toeplitz_times(auto, taps)).max() <= _SOLVED * np.abs(cross).max():
             return taps, True
     except LinAlgError:
         pass  # a leading minor is exactly singular
     loaded = auto.copy()
     loaded[0] *= 1 + LOADING
-    return _levinson(loaded, cross), False
-
-
-def _levinson(auto: Signal, cross: Signal) -> Signal:
-    """Levinson's recursion and one step of refinement, which makes up for its being less stable than a dense solver."""
-    from scipy.linalg import solve_toeplitz
-
-    taps: Signal = solve_toeplitz(auto, cross, check_finite=False)
-    taps += solve_toeplitz(auto, cross - _toeplitz_times(auto, taps), check_finite=False)
-    return taps
+    return solve_toeplitz(loaded, cross, check_finite=False), False
 
 
 def _toeplitz_times(auto: Signal, x: Signal) -> Signal:

@@ -46,6 +46,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "split": ("split", "subset"),
     "sha256": ("sha256",),
 }
+FACTS = tuple(column for column in COLUMNS if column not in ("path", "kind", "sha256"))
 CATEGORY = {"noise": "noise_class", "rir": "room_id"}
 
 
@@ -69,6 +70,8 @@ def from_folder(kind: str, root: str, patterns: Mapping[str, str] | None = None)
         )
     if not storage.is_url(root) and not os.path.isdir(root):
         raise UserError(f"{kind}={root}: no such folder")
+    patterns = _checked(patterns or {})
+    root = root.rstrip("/") if storage.is_url(root) else os.path.abspath(root)
     files = sorted(_walk(root))
     audio = [f for f in files if f.lower().endswith(AUDIO_SUFFIXES)]
     if not audio:
@@ -79,7 +82,7 @@ def from_folder(kind: str, root: str, patterns: Mapping[str, str] | None = None)
     transcripts = _transcripts(root, files) if kind == "speech" else {}
     corpus = PurePosixPath(root).name
     return [
-        Found(uri, kind, _folder_facts(kind, root, uri, corpus, patterns or {}) | _transcript(transcripts, uri))
+        Found(uri, kind, _folder_facts(kind, root, uri, corpus, patterns) | _transcript(transcripts, uri))
         for uri in audio
     ]
 
@@ -87,16 +90,12 @@ def from_folder(kind: str, root: str, patterns: Mapping[str, str] | None = None)
 def _walk(root: str) -> Iterable[str]:
     if storage.is_url(root):
         fs, path = storage._filesystem(root)
-        return [fs.unstrip_protocol(p) for p in fs.find(path)]
-    return [
-        os.path.join(folder, name)
-        for folder, _, names in os.walk(os.path.abspath(root), followlinks=True)
-        for name in names
-    ]
+        return [root + found[len(path.rstrip("/")) :] for found in fs.find(path)]
+    return [os.path.join(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
 
 
 def _folder_facts(kind: str, root: str, uri: str, corpus: str, patterns: Mapping[str, str]) -> dict[str, str]:
-    inside = uri[len(root if storage.is_url(root) else os.path.abspath(root)) :].strip("/")
+    inside = uri[len(root) :].strip("/")
     parts = PurePosixPath(inside).parts
     column = {"speech": "speaker_id", "noise": "noise_class", "music": "noise_class", "rir": "room_id"}.get(kind)
     facts = {"corpus": corpus, "recording_id": f"{corpus}/{PurePosixPath(inside).with_suffix('')}"}
@@ -108,7 +107,18 @@ def _folder_facts(kind: str, root: str, uri: str, corpus: str, patterns: Mapping
 def _matches(patterns: Mapping[str, str], path: str) -> dict[str, str]:
     """Columns that regular expressions read off a path (first group, else the whole match)."""
     found = {column: re.search(pattern, path) for column, pattern in patterns.items()}
-    return {column: m[m.re.groups and 1] for column, m in found.items() if m}
+    return {column: text for column, m in found.items() if m and (text := m[m.re.groups and 1])}
+
+
+def _checked(patterns: Mapping[str, str]) -> Mapping[str, str]:
+    for column, pattern in patterns.items():
+        if column not in FACTS:
+            raise UserError(f"--pattern {column}={pattern}: unknown column '{column}'{ids.nearest(column, FACTS)}")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"--pattern {column}={pattern}: not a regular expression ({error})") from None
+    return patterns
 
 
 def _transcripts(root: str, files: list[str]) -> dict[str, str]:
@@ -139,7 +149,7 @@ def from_index(
     rows = _index_rows(uri)
     if not rows:
         raise UserError(f"{uri}: the index has no rows")
-    names = _resolve(uri, list(rows[0]), columns)
+    names, patterns = _resolve(uri, list(rows[0]), columns), _checked(patterns)
     if "path" not in names:
         raise UserError(
             f"{uri}: no column with the path of the audio (saw {', '.join(rows[0])}); name it with --column path=COLUMN"
@@ -182,9 +192,7 @@ def _from_row(
         raise UserError(f"{uri}: row {number + 2} has no path")
     given = kind or row.get(names.get("kind", ""), "") or "other"
     ours = given if given in KINDS else "other"
-    facts = {
-        column: row[name] for column, name in names.items() if column not in ("path", "kind", "sha256") and row[name]
-    }
+    facts = {column: row[name] for column, name in names.items() if column in FACTS and row[name]}
     extra = {k: v for k, v in row.items() if v and k not in names.values()}
     if (category := extra.get("category")) and ours in CATEGORY:
         facts.setdefault(CATEGORY[ours], category)

@@ -9,7 +9,8 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -38,9 +39,10 @@ def encode(table: pa.Table, footer: Mapping[str, str]) -> pa.Buffer:
     """`table` as the bytes of a Parquet file."""
     metadata = dict(table.schema.metadata or {}) | dict(footer.items()) | {"hubbub.rows": str(table.num_rows)}
     table = table.replace_schema_metadata(metadata)
-    audio = {f.name for f in table.schema if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0}
-    light = [path for path in _leaf_paths(table.schema) if path.split(".")[0] not in audio]
-    heavy = [path for path in _leaf_paths(table.schema) if path.split(".")[0] in audio]
+    leaves = _leaf_paths(table.schema)
+    audio = tuple(leaf.removesuffix("bytes") for leaf in leaves if leaf.endswith(".bytes"))
+    light = [leaf for leaf in leaves if not leaf.startswith(audio)]
+    heavy = [leaf for leaf in leaves if leaf.startswith(audio)]
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -78,23 +80,29 @@ def write_rows(
 
 def read_footer(uri: str) -> dict[str, str]:
     """The `hubbub.*` entries of a Parquet file's footer, without the prefix."""
-    with storage.open_read(uri) as handle:
-        metadata = pq.read_schema(handle).metadata or {}
+    with _opened(uri) as file:
+        metadata = file.schema_arrow.metadata or {}
     return {k.decode()[7:]: v.decode() for k, v in metadata.items() if k.startswith(b"hubbub.")}
 
 
 def row_count(uri: str) -> int:
-    with storage.open_read(uri) as handle:
-        return int(pq.read_metadata(handle).num_rows)
+    with _opened(uri) as file:
+        return int(file.metadata.num_rows)
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A Parquet file as an Arrow table; `columns` limits what is read from disk (names it lacks are ignored)."""
+    with _opened(uri) as file:
+        names = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+        return file.read(columns=names)
+
+
+@contextlib.contextmanager
+def _opened(uri: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file for reading. What is none, or ends early, is a UserError."""
     try:
-        with storage.open_read(uri) as handle:
-            file = pq.ParquetFile(handle)
-            names = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
-            return file.read(columns=names)
+        with storage.open_read(uri) as handle, pq.ParquetFile(handle) as file:
+            yield file
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{uri}: not a readable Parquet file ({error})") from None
 
@@ -112,11 +120,12 @@ def read_parts(
     folder: str, columns: Sequence[str] | None = None, names: Iterable[str] | None = None
 ) -> pa.Table | None:
     """All parts of a folder as one table (in name order), or None where there is none."""
-    parts = [read_table(storage.join(folder, n), columns) for n in (names or storage.listing(folder, "*.parquet"))]
+    names = storage.listing(folder, "*.parquet") if names is None else names
+    parts = [read_table(storage.join(folder, name), columns) for name in names]
     return pa.concat_tables([p.replace_schema_metadata(None) for p in parts]) if parts else None
 
 
 def read_schema_names(uri: str) -> list[str]:
     """Column names of a Parquet file."""
-    with storage.open_read(uri) as handle:
-        return list(pq.read_schema(handle).names)
+    with _opened(uri) as file:
+        return list(file.schema_arrow.names)

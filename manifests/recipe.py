@@ -7,14 +7,16 @@ Conventions
         {uniform: [low, high]}  {loguniform: [low, high]}  {integers: [low, high]}  {normal: [mean, std]}
         {choice: [a, b]}  {choice: {a: 0.8, b: 0.2}}  {histogram: {edges: [...], weights: [...]}}  {grid: [a, b, c]}
 
-    `integers` includes both ends. `grid` values are visited in turn over the rows (factorial over all grids of a
-    recipe). The digest of a recipe leaves out what does not change a row: split sizes, stems to write, paths, budget.
+    `integers` includes both ends. `normal` is cut at 4 standard deviations. `grid` values are visited in turn over the
+    rows (factorial over all grids of a recipe). The digest of a recipe leaves out what does not change a row: split
+    sizes, stems to write, paths, budget.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -41,6 +43,8 @@ __all__ = [
 SNR_KINDS = ("p56_active", "rms_active", "rms", "lufs", "peak")
 STEMS = ("mixture", "target", "noise", "talkers", "image", "early", "late", "direct", "dry_aligned")
 MAX_TALKERS = 5
+NORMAL_CUT = 4.0
+"""Standard deviations at which `normal` is cut, so that a recipe's bounds hold for every draw."""
 
 SnrKind = Literal["p56_active", "rms_active", "rms", "lufs", "peak"]
 Stem = Literal["mixture", "target", "noise", "talkers", "image", "early", "late", "direct", "dry_aligned"]
@@ -63,11 +67,9 @@ class Distribution(Strict):
         if isinstance(given, bool) or given is None:
             raise ValueError(f"a number or a distribution such as {{uniform: [0, 1]}} is expected, got {given!r}")
         if isinstance(given, int | float | str):
-            return {"kind": "constant", "values": [given]}
-        if isinstance(given, dict) and set(given) <= {"kind", "values", "weights"}:
-            return given
+            return {"kind": "constant", "values": _scalars("a constant", [given])}
         if not isinstance(given, dict) or len(given) != 1:
-            raise ValueError(f"a number or one of {_FAMILIES} is expected, got {given!r}")
+            raise ValueError(f"a number or one of {', '.join(_FAMILIES)} is expected, got {given!r}")
         ((kind, values),) = given.items()
         if kind not in _FAMILIES:
             raise ValueError(f"unknown distribution '{kind}'{ids.nearest(str(kind), _FAMILIES)}")
@@ -83,6 +85,11 @@ class Distribution(Strict):
             return {"histogram": {"edges": self.values, "weights": self.weights}}
         return {self.kind: self.values}
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: pydantic.GetJsonSchemaHandler) -> dict[str, Any]:
+        """What may stand in the YAML, not the fields that it becomes."""
+        return {"description": cls.__doc__, "anyOf": [{"type": ["number", "string"]}, _FAMILIES_SCHEMA]}
+
     @property
     def numbers(self) -> list[float]:
         """The parameters as numbers; ValueError where one is text."""
@@ -91,7 +98,8 @@ class Distribution(Strict):
     def support(self) -> tuple[float, float]:
         """Smallest and largest value that can be drawn."""
         if self.kind == "normal":
-            return -math.inf, math.inf
+            mean, std = self.numbers
+            return mean - NORMAL_CUT * std, mean + NORMAL_CUT * std
         return min(self.numbers), max(self.numbers)
 
 
@@ -106,105 +114,161 @@ def _pair(kind: str, values: Any) -> dict[str, Any]:
         raise ValueError(f"{kind} wants [low, high] with low <= high, got {values}: swap the two")
     elif kind == "loguniform" and low <= 0:
         raise ValueError(f"loguniform wants low > 0, got {values}")
+    elif kind == "integers" and (low % 1 or high % 1):
+        raise ValueError(f"integers wants whole numbers, got {values}")
     return {"values": values}
 
 
 def _choice(kind: str, values: Any) -> dict[str, Any]:
     if isinstance(values, list):
-        values = dict.fromkeys(values, 1.0)
-    if not isinstance(values, dict) or not values or not all(_is_number(w) and w >= 0 for w in values.values()):
+        if len(set(map(str, values))) < len(values):
+            raise ValueError(f"choice wants every value once, got {values!r}; prefer one with {{value: weight}}")
+        values = dict.fromkeys(_scalars(kind, values), 1.0)
+    if not isinstance(values, dict):
         raise ValueError(f"choice wants a list, or a mapping of value to weight >= 0, got {values!r}")
-    total = float(sum(values.values()))
-    if total <= 0:
-        raise ValueError("choice wants at least one positive weight")
-    return {"values": [_number_or_text(v) for v in values], "weights": [float(w) / total for w in values.values()]}
+    # In order of the values: the digest of a recipe does not see the order of a mapping, so no draw may depend on it.
+    pairs = sorted(zip(_scalars(kind, values), _weights(kind, list(values.values())), strict=True), key=_by_value)
+    return {"values": [value for value, _ in pairs], "weights": [weight for _, weight in pairs]}
+
+
+def _by_value(pair: tuple[float | str, float]) -> tuple[bool, float | str]:
+    return isinstance(pair[0], str), pair[0]
 
 
 def _histogram(kind: str, values: Any) -> dict[str, Any]:
     if not isinstance(values, dict) or set(values) != {"edges", "weights"}:
         raise ValueError("histogram wants {edges: [...], weights: [...]}")
-    edges, weights = values["edges"], values["weights"]
+    edges, weights = values["edges"], _weights(kind, values["weights"])
+    if not isinstance(edges, list) or not all(map(_is_number, edges)):
+        raise ValueError(f"histogram wants a list of numbers as edges, got {edges!r}")
     if len(edges) != len(weights) + 1 or sorted(edges) != edges:
         raise ValueError("histogram wants rising edges, one more than weights")
-    total = float(sum(weights))
-    if total <= 0 or min(weights) < 0:
-        raise ValueError("histogram wants weights >= 0 that do not sum to 0")
-    return {"values": edges, "weights": [w / total for w in weights]}
+    return {"values": edges, "weights": weights}
 
 
 def _grid(kind: str, values: Any) -> dict[str, Any]:
     if not isinstance(values, list) or not values:
         raise ValueError(f"grid wants a list of values, got {values!r}")
-    return {"values": values}
+    return {"values": _scalars(kind, values)}
+
+
+def _weights(kind: str, weights: Any) -> list[float]:
+    """Weights that sum to 1. Those that do already stay as they are: a written recipe reads back the same."""
+    if not isinstance(weights, list) or not all(_is_number(w) and w >= 0 for w in weights):
+        raise ValueError(f"{kind} wants weights >= 0, got {weights!r}")
+    total = float(sum(weights))
+    if total <= 0:
+        raise ValueError(f"{kind} wants at least one positive weight")
+    return [float(w) if math.isclose(total, 1.0, rel_tol=1e-12) else w / total for w in weights]
+
+
+def _scalars(what: str, values: Iterable[Any]) -> list[float | str]:
+    """Numbers as numbers, also where YAML quotes them; everything else as text."""
+    return [_number_or_text(what, value) for value in values]
+
+
+def _number_or_text(what: str, value: Any) -> float | str:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{what} wants numbers or words, got {value!r}")
+    try:
+        number = float(value)
+    except ValueError:
+        return str(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{what} wants finite numbers, got {value!r}")
+    return number
 
 
 _PARSERS = {"choice": _choice, "histogram": _histogram, "grid": _grid}
 _FAMILIES = ("uniform", "loguniform", "integers", "normal", "choice", "histogram", "grid")
 
 
+_NUMBERS = {"type": "array", "items": {"type": "number"}}
+_WEIGHTS = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 1}
+_VALUES = {"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1}
+_FAMILIES_SCHEMA = {
+    "type": "object",
+    "properties": {
+        **{name: _NUMBERS | {"minItems": 2, "maxItems": 2} for name in ("uniform", "loguniform", "integers", "normal")},
+        "choice": {
+            "anyOf": [_VALUES, {"type": "object", "additionalProperties": _WEIGHTS["items"], "minProperties": 1}]
+        },
+        "histogram": {
+            "type": "object",
+            "properties": {"edges": _NUMBERS, "weights": _WEIGHTS},
+            "required": ["edges", "weights"],
+            "additionalProperties": False,
+        },
+        "grid": _VALUES,
+    },
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
+}
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _number_or_text(value: Any) -> float | str:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return str(value)
+_SIZE = r"\s*(-?\d+(?:\.\d+)?)\s*(h|min|s|clips?|rows?|hours?)?\s*"
 
 
 class Size(Strict):
     """How much of a split is wanted: a number of clips, or seconds of mixture."""
 
-    clips: int | None = None
-    seconds: float | None = None
+    clips: Annotated[int, Field(gt=0)] | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_yaml(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            return given
-        if isinstance(given, int) and not isinstance(given, bool):
-            return {"clips": _positive(given, given)}
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(h|min|s|clips?|rows?|hours?)\s*", str(given))
-        if not match:
+        match = re.fullmatch(_SIZE, str(given))
+        if not match or isinstance(given, bool):
             raise ValueError(f"a size such as 50h, 30min, 90s or '500 clips' is expected, got {given!r}")
-        number, unit = float(match[1]), match[2]
-        _positive(number, given)
-        if unit[0] in "cr":
-            return {"clips": int(number)}
-        return {"seconds": number * {"h": 3600.0, "min": 60.0, "s": 1.0, "hour": 3600.0, "hours": 3600.0}[unit]}
+        number, unit = float(match[1]), match[2] or "clips"
+        if number <= 0:
+            raise ValueError(f"a split size must be positive, got {given!r}")
+        if unit[0] not in "cr":
+            return {"seconds": number * {"h": 3600.0, "m": 60.0, "s": 1.0}[unit[0]]}
+        if number % 1:
+            raise ValueError(f"a whole number of clips is expected, got {given!r}")
+        return {"clips": int(number)}
 
     @model_serializer
     def _to_yaml(self) -> Any:
-        return self.clips if self.clips is not None else f"{self.seconds:g}s"
+        return self.clips if self.clips is not None else f"{self.seconds:.17g}s"
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: pydantic.GetJsonSchemaHandler) -> dict[str, Any]:
+        """What may stand in the YAML, not the fields that it becomes."""
+        text = {"type": "string", "pattern": f"^{_SIZE}$"}
+        return {"description": cls.__doc__, "anyOf": [{"type": "integer", "exclusiveMinimum": 0}, text]}
 
 
-def _positive(number: Any, given: Any) -> Any:
-    if number <= 0:
-        raise ValueError(f"a split size must be positive, got {given!r}")
-    return number
-
-
-def _bounded(low: float, high: float) -> pydantic.AfterValidator:
+def _bounded(low: float, high: float, *, whole: bool = False) -> pydantic.AfterValidator:
     def check(given: Distribution) -> Distribution:
         try:
             found = given.support()
         except ValueError:
             raise ValueError(f"numbers are expected, got {given.values}") from None
-        if any(math.isfinite(end) and not low <= end <= high for end in found):
+        if found[0] < low or found[1] > high:
             raise ValueError(f"values between {low:g} and {high:g} are expected, got {found[0]:g} to {found[1]:g}")
+        if whole and (
+            given.kind not in ("constant", "integers", "choice", "grid") or any(v % 1 for v in given.numbers)
+        ):
+            raise ValueError("a whole number, or integers, choice or grid of whole numbers is expected")
         return given
 
     return pydantic.AfterValidator(check)
 
 
-def _constant(value: float) -> Distribution:
-    return Distribution(kind="constant", values=[value])
+def _constant(value: float | str) -> Distribution:
+    return Distribution.model_validate(value)
 
 
 def _uniform(low: float, high: float) -> Distribution:
-    return Distribution(kind="uniform", values=[low, high])
+    return Distribution.model_validate({"uniform": [low, high]})
 
 
 Decibels = Annotated[Distribution, _bounded(-120, 120)]
@@ -214,7 +278,7 @@ Metres = Annotated[Distribution, _bounded(0.05, 1000)]
 class Talkers(Strict):
     """Who speaks, how loud, and how the clip is filled."""
 
-    count: Annotated[Distribution, _bounded(1, MAX_TALKERS)] = _constant(1)
+    count: Annotated[Distribution, _bounded(1, MAX_TALKERS, whole=True)] = _constant(1)
     level_dbfs: Annotated[Distribution, _bounded(-90, 0)] = _uniform(-35, -15)
     level: Literal["p56_active", "rms"] = "p56_active"
     sir_db: Decibels = _uniform(-5, 5)
@@ -226,7 +290,7 @@ class Talkers(Strict):
 class Noise(Strict):
     """What is added, and at which signal-to-noise ratio. With several noises each has its own draw of `snr_db`."""
 
-    count: Annotated[Distribution, _bounded(0, 8)] = _constant(1)
+    count: Annotated[Distribution, _bounded(0, 8, whole=True)] = _constant(1)
     snr_db: Decibels = _uniform(-5, 20)
     snr: SnrKind = "p56_active"
     fade_s: Annotated[float, Field(gt=0, le=5)] = 0.5
@@ -248,7 +312,7 @@ class Rooms(Strict):
     """
 
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    kind: Distribution = Distribution(kind="constant", values=["simulated"])
+    kind: Distribution = _constant("simulated")
     size_m: RoomSize = RoomSize()
     rt60_s: Annotated[Distribution, _bounded(0.05, 10)] = _uniform(0.2, 0.8)
     array: Array = Array()
@@ -387,6 +451,8 @@ def parse_yaml(text: str, name: str, model: type[Any]) -> Any:
         raise UserError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UserError(f"{name}: a mapping of keys is expected, got {type(data).__name__}")
+    for key in _repeated(node):
+        raise UserError(f"{name}:{key.start_mark.line + 1}: the key '{key.value}' is given twice")
     try:
         return model.model_validate(data)
     except pydantic.ValidationError as error:
@@ -401,10 +467,11 @@ def validation_message(
 
 
 def _one_message(error: Any, name: str, node: yaml.Node | None, model: type[BaseModel]) -> str:
-    loc = [part for part in error["loc"] if not _is_union_tag(part)]
+    unknown = error["type"] == "extra_forbidden"  # its last part is the user's word, whatever it looks like
+    loc = [p for i, p in enumerate(error["loc"], 1) if not _is_union_tag(p) or (unknown and i == len(error["loc"]))]
     where = f"{name}:{_line(node, loc)}" if node is not None else name
     key = ".".join(map(str, loc))
-    if error["type"] == "extra_forbidden":
+    if unknown:
         return f"{where}: unknown key '{key}'{ids.nearest(str(loc[-1]), _known_keys(model, loc[:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
@@ -434,6 +501,18 @@ def _line(node: yaml.Node | None, loc: list[Any]) -> int:
             node = node.value[part]
             line = node.start_mark.line
     return line + 1
+
+
+def _repeated(node: yaml.Node | None) -> Iterator[yaml.Node]:
+    """Keys that a mapping of the document holds a second time: YAML would take the last one in silence."""
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        yield from (key for i, (key, _) in enumerate(node.value) if key.value in keys[:i])
+        for _, value in node.value:
+            yield from _repeated(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated(value)
 
 
 def _known_keys(model: type[BaseModel], path: list[Any]) -> list[str]:

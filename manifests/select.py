@@ -20,6 +20,7 @@ from manifests.schema import Source
 __all__ = ["usable"]
 
 COLUMNS = tuple(f.name for f in dataclasses.fields(Source))
+_NUMERIC = {f.name for f in dataclasses.fields(Source) if str(f.type).split(" | ")[0] in ("int", "float")}
 
 
 def usable(recipe: Recipe, sources: Sequence[Source]) -> tuple[list[Source], Counter[str]]:
@@ -86,6 +87,14 @@ def _check_columns(recipe: Recipe) -> None:
         for column, wanted in conditions.items():
             if column not in COLUMNS:
                 raise UserError(f"select.{kind}: unknown column '{column}'{ids.nearest(column, COLUMNS)}")
-            for rule in wanted if isinstance(wanted, dict) else ():
-                if rule not in _RULES:
-                    raise UserError(f"select.{kind}.{column}: unknown rule '{rule}'{ids.nearest(rule, _RULES)}")
+            for rule, limit in wanted.items() if isinstance(wanted, dict) else ():
+                _check_rule(f"select.{kind}.{column}", column, rule, limit)
+
+
+def _check_rule(where: str, column: str, rule: str, limit: Any) -> None:
+    if rule not in _RULES:
+        raise UserError(f"{where}: unknown rule '{rule}'{ids.nearest(rule, _RULES)}")
+    if rule != "not" and column not in _NUMERIC:
+        raise UserError(f"{where}: '{rule}' needs a column of numbers, {column} holds none")
+    if rule != "not" and (isinstance(limit, bool) or not isinstance(limit, int | float)):
+        raise UserError(f"{where}: '{rule}' wants a number, got {limit!r}")

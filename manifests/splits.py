@@ -51,7 +51,7 @@ def _assign_kind(kind: str, sources: Sequence[Source], shares: Mapping[str, floa
             "finer labels"
         )
     dealt = iter(free)
-    split_of = {next(dealt): split for split in shares for _ in range(counts[split])}
+    split_of = {next(dealt): split for split in sorted(shares) for _ in range(counts[split])}
     return {m.source_id: fixed[name] or split_of[name] for name, members in groups.items() for m in members}
 
 
@@ -67,7 +67,10 @@ def _fixed_split(kind: str, members: Sequence[Source], shares: Mapping[str, floa
 
 
 def _deal(groups: int, shares: Mapping[str, float], held: Mapping[str, int]) -> dict[str, int]:
-    """How many free groups each split gets: largest remainder on the total, then at least one each."""
+    """How many free groups each split gets: largest remainder on the total, then at least one each.
+
+    Splits are taken by name: their order in a recipe is no part of its digest.
+    """
     free = groups - sum(held.values())
     exact = {s: max(share * groups - held[s], 0.0) for s, share in shares.items()}
     scale = free / (sum(exact.values()) or 1.0)
@@ -75,9 +78,10 @@ def _deal(groups: int, shares: Mapping[str, float], held: Mapping[str, int]) -> 
     order = sorted(shares, key=lambda s: (counts[s] - exact[s] * scale, s))
     for split in order[: free - sum(counts.values())]:
         counts[split] += 1
-    for split in shares:
-        richest = max(shares, key=lambda s: counts[s])
-        if counts[split] + held[split] == 0 and counts[richest] + held[richest] > 1:
+    for split in sorted(shares):
+        givers = [s for s in sorted(shares) if counts[s] > 0 and counts[s] + held[s] > 1]
+        if counts[split] + held[split] == 0 and givers:
+            richest = max(givers, key=lambda s: counts[s])
             counts[split], counts[richest] = 1, counts[richest] - 1
     return counts
 

@@ -37,6 +37,8 @@ def _filesystem(uri: str) -> tuple[Any, str]:
         return found
     except ImportError as error:
         raise UserError(f"{uri}: {error}. For s3:// install the extra: pip install 'hubbub[s3]'") from None
+    except ValueError as error:
+        raise UserError(f"{uri}: {error}") from None
 
 
 def exists(uri: str) -> bool:

@@ -67,7 +67,7 @@ class SystemSpec(Strict):
 
     def asset_path(self, path: str) -> str:
         """An asset's full path: relative ones are relative to the system's file."""
-        return path if storage.is_url(path) or os.path.isabs(path) else os.path.join(self.folder or ".", path)
+        return path if storage.is_url(path) or os.path.isabs(path) else storage.join(self.folder or ".", path)
 
 
 SHIPPED = {
@@ -102,7 +102,8 @@ def load_system(name: str) -> SystemSpec:
     if not storage.exists(name):
         raise UserError(f"{name}: no such system file")
     spec: SystemSpec = parse_yaml(storage.read_bytes(name).decode("utf-8", errors="replace"), name, SystemSpec)
-    return spec.model_copy(update={"folder": os.path.dirname(os.path.abspath(name))})
+    folder = name.rsplit("/", 1)[0] if storage.is_url(name) else os.path.dirname(os.path.abspath(name))
+    return spec.model_copy(update={"folder": folder})
 
 
 def identify(spec: SystemSpec, code_sha256: str | None) -> System:

@@ -16,6 +16,7 @@ item that kills that process too is recorded as `crashed` (`timeout` where it ra
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 import traceback
@@ -136,6 +137,7 @@ class Result:
 
 def run_shard(stage: Stage, shard: Shard, isolated: bool = False) -> Counts:
     """Run one shard and write it. A row that raises is recorded, never lost."""
+    _one_thread_per_library()
     began = time.perf_counter()
     rows: list[Any] = []
     dropped: list[Dropped] = []
@@ -185,6 +187,14 @@ def run_shard(stage: Stage, shard: Shard, isolated: bool = False) -> Counts:
         raise RuntimeError(f"{stage.name} {shard.name}: {shard.rows} rows were planned, {counts.rows_in} were found")
     _commit(stage, shard, rows, dropped, failed, timings, counts)
     return counts
+
+
+@functools.cache
+def _one_thread_per_library() -> None:
+    """Libraries that were loaded before `pipelines` set the environment: two BLAS threads round a sum differently from one."""
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(limits=1)
 
 
 def _work(stage: Stage, item: Item, isolated: bool) -> list[Any]:

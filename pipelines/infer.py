@@ -81,6 +81,8 @@ def _named(answer: Any) -> tuple[dict[str, Any], int | None]:
     rate = None
     if isinstance(answer, tuple):
         answer, rate = answer
+    if answer is None:
+        raise ValueError("the system returned None")
     outputs = answer if isinstance(answer, Mapping) else {"estimate": answer}
     return {str(name): np.atleast_2d(np.asarray(y, dtype=np.float32)) for name, y in outputs.items()}, rate
 

@@ -123,9 +123,9 @@ def test_decays_of_known_rt60(rate: int, rt60_s: float, length: float) -> None:
     assert edt(h, rate) == pytest.approx(rt60_s, rel=0.01)
 
 
-@pytest.mark.parametrize("noise_db", [-80, -65, -55])
+@pytest.mark.parametrize("noise_db", [-80, -65, -55, -48])
 def test_noise_is_taken_out(noise_db: float) -> None:
-    """Twenty rooms of 0.4 s; without compensation -55 dB of noise would lengthen T30 by a fifth."""
+    """Twenty rooms of 0.4 s. Uncompensated, T30 would be 3 % long at -55 dB and XX % at -48 dB."""
     found = []
     for seed in range(20):
         h = decay(0.4, 1.0, seed=seed)

@@ -107,11 +107,13 @@ def test_shapes_are_checked() -> None:
 # ITU-T P.56
 
 
-def naive_active_level(x: np.ndarray, rate: int, steps: int = 1) -> tuple[float, float] | None:
+OCTAVES = 2.0 ** np.arange(-15, 0)
+
+
+def naive_active_level(x: np.ndarray, rate: int, thresholds: np.ndarray = OCTAVES) -> tuple[float, float] | None:
     """Method B step by step: fifteen counters for 16 bit, then bisection in dB. (level, activity)."""
     g = math.exp(-1 / (rate * 0.03))
     hangover = math.ceil(0.2 * rate - 1e-9)
-    thresholds = 2.0 ** (np.arange(15 * steps) / steps - 15)
     a, h = np.zeros(thresholds.size), np.full(thresholds.size, hangover)
     p = q = squares = 0.0
     for value in x.astype(float):
@@ -188,18 +190,18 @@ def test_digital_silence_leaves_the_level_and_lowers_the_activity(seconds: int) 
 @given(seed=st.integers(0, 10**6), rate=st.sampled_from([8000, 11025, 16000]))
 def test_matches_the_standard_written_out(seed: int, rate: int) -> None:
     x = bursts(seed, 2, rate)
-    octaves, wanted = levels._active_level(x, rate, 1), naive_active_level(x, rate)
+    octaves, wanted = levels._active_level(x, rate, OCTAVES), naive_active_level(x, rate)
     assert octaves is not None
     assert wanted is not None
-    assert octaves.level_dbfs == pytest.approx(wanted[0], abs=0.001)
-    assert octaves.activity == pytest.approx(wanted[1], abs=0.001)
+    assert octaves.level_dbfs == pytest.approx(wanted[0], abs=1e-6)
+    assert octaves.activity == pytest.approx(wanted[1], abs=1e-6)
 
 
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_matches_the_standard_written_out_with_more_thresholds(seed: int) -> None:
     x = bursts(seed, 1, 8000)
-    found, wanted = active_level(x, 8000), naive_active_level(x, 8000, levels.STEPS_PER_OCTAVE)
+    found, wanted = active_level(x, 8000), naive_active_level(x, 8000, 2.0 ** np.arange(-15, 0, 1 / 64))
     assert found is not None
     assert wanted is not None
     assert found.level_dbfs == pytest.approx(wanted[0], abs=0.001)
@@ -207,9 +209,8 @@ def test_matches_the_standard_written_out_with_more_thresholds(seed: int) -> Non
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), octaves=st.integers(-30, 6))
-def test_level_follows_gain(seed: int, octaves: int) -> None:
-    """Exactly for powers of two: the thresholds are an octave apart."""
+@given(seed=st.integers(0, 10**6), octaves=st.integers(-40, 10))
+def test_level_follows_gain_of_any_size(seed: int, octaves: int) -> None:
     x = bursts(seed, 3)
     before, after = active_level(x, RATE), active_level(x * np.float32(2.0**octaves), RATE)
     assert before is not None
@@ -225,7 +226,7 @@ def test_level_follows_any_gain(seed: int, gain: float) -> None:
     before, after = active_level(x, RATE), active_level(x * np.float32(gain), RATE)
     assert before is not None
     assert after is not None
-    assert after.level_dbfs - before.level_dbfs == pytest.approx(20 * math.log10(gain), abs=0.05)  # jumps of a(c)
+    assert after.level_dbfs - before.level_dbfs == pytest.approx(20 * math.log10(gain), abs=1e-4)
 
 
 @settings(max_examples=15, deadline=None)
@@ -241,7 +242,7 @@ def test_the_mask_is_the_envelope_above_the_threshold_and_the_hangover(seed: int
     wanted = np.zeros(x.size, bool)
     for i in above:
         wanted[i : i + 1601] = True
-    assert np.count_nonzero(mask != wanted) <= 2  # rounding at the threshold
+    np.testing.assert_array_equal(mask, wanted)
     assert mask.dtype == np.bool_
     assert mask.mean() == pytest.approx(found.activity, abs=0.01)
 
@@ -500,7 +501,7 @@ def test_recordings_that_were_upsampled(name: str) -> None:
 )
 def test_recorded_speech_matches_the_standard_written_out(name: str) -> None:
     x, rate = corpus(f"awkward/{name}")
-    octaves, wanted, found = levels._active_level(x, rate, 1), naive_active_level(x, rate), active_level(x, rate)
+    octaves, wanted, found = levels._active_level(x, rate, OCTAVES), naive_active_level(x, rate), active_level(x, rate)
     assert octaves is not None
     assert wanted is not None
     assert found is not None

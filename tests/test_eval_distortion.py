@@ -229,21 +229,38 @@ def test_sdr_equals_mir_eval_on_real_pairs(name: str) -> None:
 
 
 def test_sdr_of_a_narrow_reference_equals_a_qr_solution() -> None:
-    # An autocorrelation matrix of condition 1e10, where the normal equations of mir_eval lose nine digits. A QR
+    # An autocorrelation matrix of condition 5e9, where any solution of the normal equations loses nine digits. A QR
     # decomposition of the convolution matrix squares nothing and loses five.
     from scipy.linalg import qr, toeplitz
     from scipy.signal import firwin
 
-    noise = np.random.default_rng(10).standard_normal(5000)
-    s = np.convolve(noise, firwin(101, 0.6, window=("kaiser", 10)))[:5000]
-    e = s + np.random.default_rng(11).standard_normal(5000) * s.std()
-    basis = qr(toeplitz(np.append(s, np.zeros(511)), np.zeros(512)), mode="economic")[0]
+    noise = np.random.default_rng(20).standard_normal(5000) * np.hanning(5000) ** 2
+    s = np.convolve(noise, firwin(101, 0.6, window=("kaiser", 6)))
+    e = s + np.random.default_rng(11).standard_normal(len(s)) * s.std()
+    shifts = toeplitz(np.append(s, np.zeros(511)), np.zeros(512))
+    basis = qr(shifts, mode="economic")[0]
     whole = np.append(e, np.zeros(511))
     projected = basis @ (basis.T @ whole)
     expected = 10 * np.log10(projected @ projected / np.sum((whole - projected) ** 2))
     found, conditioned = distortion.sdr_conditioned(reference=s, estimate=e)
     assert conditioned
-    assert found == pytest.approx(expected, abs=1e-7)
+    assert found == pytest.approx(expected, abs=REAL_MIR_EVAL_DB)
+
+
+def test_a_wrong_solution_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import scipy.linalg
+
+    calls = []
+
+    def wrong_once(auto: Signal, cross: Signal, check_finite: bool) -> Any:
+        calls.append(auto[0])
+        return original(auto, cross, check_finite=check_finite) * (1 + 1e-8 * (len(calls) == 1))
+
+    original = scipy.linalg.solve_toeplitz
+    monkeypatch.setattr(scipy.linalg, "solve_toeplitz", wrong_once)
+    s = coloured(0, 4000)
+    assert not distortion.sdr_conditioned(reference=s, estimate=s + coloured(1, 4000))[1]
+    assert calls[1] == pytest.approx(calls[0] * (1 + 1e-9), rel=1e-12)
 
 
 # correlate

@@ -149,6 +149,17 @@ def test_estoi_is_reproducible_and_leaves_the_global_generator_alone(pair: tuple
     assert np.array_equal(np.random.random(3), expected)  # noqa: NPY002
 
 
+def test_estoi_starts_from_a_fixed_seed(monkeypatch: pytest.MonkeyPatch, pair: Any) -> None:
+    import pystoi
+
+    monkeypatch.setattr(pystoi, "stoi", lambda *_, **__: np.random.random())  # noqa: NPY002
+    drawn = []
+    for seed in (1, 2):
+        np.random.seed(seed)  # noqa: NPY002
+        drawn.append(stoi(*pair, True).value)
+    assert drawn[0] == drawn[1]
+
+
 def test_the_global_generator_survives_an_exception(monkeypatch: pytest.MonkeyPatch, pair: Any) -> None:
     import pystoi
 

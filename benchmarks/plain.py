@@ -1,0 +1,202 @@
+"""The peers: generation and scoring as a plain loop, the way a competent user of the packages writes it.
+
+No Python loop runs over samples, RIR files are read once, vectorised calls are used throughout, and one thread is what
+everybody gets. What the loop leaves out: exact sums of stems, P.56 levels, five kinds of SNR, room measures, hashes.
+
+Conventions
+    float64, shape (samples,), as soundfile reads by default. Levels and SNRs are whole-file RMS.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyroomacoustics as pra
+import soundfile as sf
+import soxr
+from numpy.typing import NDArray
+from pesq import PesqError, pesq
+from pystoi import stoi
+from scipy.signal import fftconvolve
+
+from manifests.schema import Plan, Source
+
+__all__ = ["Mixture", "bss_eval_sdr", "generate", "mixture", "pesq_both", "score", "si_sdr", "snr", "stoi_both"]
+
+Signal = NDArray[np.float64]
+
+PEAK = 0.9
+GENERATOR = f"soundfile {version('soundfile')} + fftconvolve of scipy {version('scipy')}"
+ROOM_GENERATOR = f"{GENERATOR} + pyroomacoustics {version('pyroomacoustics')}"
+PACKAGES = f"pesq {version('pesq')} + pystoi {version('pystoi')}"
+SCORER = f"{PACKAGES} + mir_eval {version('mir_eval')}"
+
+
+# ------------------------------------------------------------------------------------------------------ generation
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What is to be mixed: files, numbers, and either a RIR's file or a room."""
+
+    mixture_id: str
+    speech: str
+    noise: str
+    noise_start: int
+    frames: int
+    snr_db: float
+    level_dbfs: float
+    early_ms: float
+    rir: str | None = None
+    size_m: Sequence[float] = ()
+    rt60_s: float = 0.0
+    talker_m: Sequence[float] = ()
+    microphone_m: Sequence[float] = ()
+
+
+def mixture(plan: Plan, sources: dict[str, Source]) -> Mixture:
+    """The same mixture as a row of our plan."""
+    (talker,), (noise,), room = plan.talkers, plan.noises, plan.room
+    assert room is not None
+    common: dict[str, Any] = {
+        "mixture_id": plan.mixture_id,
+        "speech": sources[talker.segments[0].source_id].uri,
+        "noise": sources[noise.source_id].uri,
+        "noise_start": noise.segments[0].start,
+        "frames": plan.frames,
+        "snr_db": noise.snr_db,
+        "level_dbfs": talker.level_dbfs,
+        "early_ms": plan.early_ms,
+    }
+    if talker.rir_source_id:
+        return Mixture(**common, rir=sources[talker.rir_source_id].uri)
+    return Mixture(
+        **common,
+        size_m=room.size_m or [],
+        rt60_s=room.rt60_requested_s or 0.0,
+        talker_m=talker.position_m or [],
+        microphone_m=(room.array_positions_m or [])[0],
+    )
+
+
+def generate(mixtures: Sequence[Mixture], out: str, subtype: str, *, seek: bool = False) -> None:
+    """Mixtures and their early targets as FLAC in one Parquet file. `seek`: read only the part of a noise that is used,
+    which most loops do not.
+    """
+    rows = []
+    for wanted in mixtures:
+        x, target, rate = _mix(wanted, seek)
+        rows.append(
+            {
+                "id": wanted.mixture_id,
+                "snr_db": wanted.snr_db,
+                "level_dbfs": wanted.level_dbfs,
+                "mixture": _flac(x, rate, subtype),
+                "target": _flac(target, rate, subtype),
+            }
+        )
+    pd.DataFrame(rows).to_parquet(out)
+
+
+def _mix(wanted: Mixture, seek: bool = False) -> tuple[Signal, Signal, int]:
+    speech, rate = sf.read(wanted.speech)
+    noise = _noise(wanted, seek)
+    h = _read_rir(wanted.rir) if wanted.rir else _simulate_rir(wanted, rate)
+    early = h[: np.argmax(np.abs(h)) + round(wanted.early_ms * rate / 1000)]
+    image = fftconvolve(speech, h)[: wanted.frames]
+    target = fftconvolve(speech, early)[: wanted.frames]
+    gain = 10 ** (wanted.level_dbfs / 20) / _rms(image)
+    image, target = gain * image, gain * target
+    noise = noise * (_rms(image) / _rms(noise) * 10 ** (-wanted.snr_db / 20))
+    x = image + noise
+    peak = max(np.abs(x).max(), np.abs(target).max())
+    if peak > PEAK:
+        x, target = PEAK / peak * x, PEAK / peak * target
+    return x, target, rate
+
+
+def _noise(wanted: Mixture, seek: bool) -> Signal:
+    start, stop = wanted.noise_start, wanted.noise_start + wanted.frames
+    noise: Signal
+    if seek:
+        noise, _ = sf.read(wanted.noise, start=start, stop=stop)
+        return noise
+    noise, _ = sf.read(wanted.noise)
+    return noise[start:stop]
+
+
+@functools.lru_cache(maxsize=256)
+def _read_rir(path: str) -> Signal:
+    h: Signal = sf.read(path)[0]
+    return h
+
+
+def _simulate_rir(wanted: Mixture, rate: int) -> Signal:
+    pra.constants.set("rir_hpf_enable", True)  # its default, which hubbub's rooms may have changed in this process
+    absorption, order = pra.inverse_sabine(wanted.rt60_s, wanted.size_m)
+    room = pra.ShoeBox(wanted.size_m, fs=rate, materials=pra.Material(absorption), max_order=order)
+    room.add_source(wanted.talker_m)
+    room.add_microphone(wanted.microphone_m)
+    room.compute_rir()
+    h: Signal = room.rir[0][0]
+    return h
+
+
+def _rms(x: Signal) -> float:
+    return float(np.sqrt(np.mean(x**2)))
+
+
+def _flac(x: Signal, rate: int, subtype: str) -> bytes:
+    sink = io.BytesIO()
+    sf.write(sink, x, rate, format="FLAC", subtype=subtype)
+    return sink.getvalue()
+
+
+# --------------------------------------------------------------------------------------------------------- scoring
+
+
+def score(reference: bytes, estimate: bytes, *, with_pesq: bool = True) -> list[float]:
+    """A pair of encoded signals, with the packages called one after the other."""
+    s, rate = sf.read(io.BytesIO(reference))
+    e, _ = sf.read(io.BytesIO(estimate))
+    scores = [*stoi_both(s, e, rate), si_sdr(s, e), snr(s, e), bss_eval_sdr(s, e)]
+    return [*pesq_both(s, e, rate), *scores] if with_pesq else scores
+
+
+def pesq_both(s: Signal, e: Signal, rate: int) -> list[float]:
+    """Wide band at 16 kHz, narrow band at 8 kHz."""
+    narrow = [soxr.resample(x, rate, 8000, quality="VHQ") for x in (s, e)]
+    return [
+        float(pesq(rate, s, e, "wb", on_error=PesqError.RETURN_VALUES)),
+        float(pesq(8000, *narrow, "nb", on_error=PesqError.RETURN_VALUES)),
+    ]
+
+
+def stoi_both(s: Signal, e: Signal, rate: int) -> list[float]:
+    return [float(stoi(s, e, rate)), float(stoi(s, e, rate, extended=True))]
+
+
+def si_sdr(s: Signal, e: Signal) -> float:
+    target = np.dot(e, s) / np.dot(s, s) * s
+    return float(10 * np.log10(np.sum(target**2) / np.sum((target - e) ** 2)))
+
+
+def snr(s: Signal, e: Signal) -> float:
+    return float(10 * np.log10(np.sum(s**2) / np.sum((s - e) ** 2)))
+
+
+def bss_eval_sdr(s: Signal, e: Signal) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # mir_eval announces the end of its separation module
+        from mir_eval.separation import bss_eval_sources
+
+        sdr, _, _, _ = bss_eval_sources(s[np.newaxis], e[np.newaxis], compute_permutation=False)
+    return float(sdr[0])

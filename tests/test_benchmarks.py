@@ -1,0 +1,134 @@
+"""The benchmarks run and say what they promise. Nothing here is timed: `--quick` sizes, one round.
+
+Witness that the work is equal: the plain loop's target is ours up to a gain, and its scores are ours.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from benchmarks import __main__ as command
+from benchmarks import corpus, measure, plain, render
+from manifests import parquet
+from manifests.schema import Mixture
+from pipelines import engine
+
+RENDER_KEYS = {"measured_rir_mics_1", "measured_rir_mics_1_flac16", "fresh_room_mics_1"}
+SCORE_KEYS = {"packages_only", "naive_loop", "naive_loop_without_pesq"}
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The JSON of `render` and `score`, on the demo corpus."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HUBBUB_CORPUS", raising=False)
+        return {name: command.report(name, rounds=1, quick=True) for name in ("render", "score")}
+
+
+@pytest.mark.parametrize(("name", "keys"), [("render", RENDER_KEYS), ("score", SCORE_KEYS)])
+def test_a_report_keeps_the_contract(reports: dict[str, dict[str, Any]], name: str, keys: set[str]) -> None:
+    found = json.loads(json.dumps(reports[name]))
+    assert found["benchmark"] == name
+    assert found["machine"]["cpus"] > 0
+    assert found["corpus"]["name"] == "pipelines/demo_corpus (synthetic)"
+    assert set(found["results"]) == keys
+    for entry in found["results"].values():
+        assert entry["ours_ms"] > 0
+        assert entry["peer_ms"] > 0
+        assert isinstance(entry["peer"], str)
+        assert entry["ratio"] == pytest.approx(
+            entry["peer_ms"] / entry["ours_ms"], rel=2e-3
+        )  # all are rounded to 0.001
+
+
+def test_render_says_where_its_time_goes(reports: dict[str, dict[str, Any]]) -> None:
+    measured = reports["render"]["results"]["measured_rir_mics_1"]
+    assert {"decode", "convolve", "measure", "encode", "parquet", "rest"} <= set(measured["stages_ms"])
+    assert "simulate" in reports["render"]["results"]["fresh_room_mics_1"]["stages_ms"]
+    assert measured["times_real_time"] == pytest.approx(10_000 / measured["ours_ms"], rel=1e-2)
+
+
+def test_our_scores_are_those_of_the_plain_loop(reports: dict[str, dict[str, Any]]) -> None:
+    found = reports["score"]["results"]
+    assert found["naive_loop"]["max_difference"] < 1e-9
+    packages = found["packages_only"]
+    assert packages["cost"] == pytest.approx(packages["ours_ms"] / packages["peer_ms"], rel=2e-3)
+    assert {"decode", "pesq", "stoi", "sdr", "lag", "rest"} <= set(packages["stages_ms"])
+
+
+def test_the_plain_loop_mixes_what_we_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HUBBUB_CORPUS", raising=False)
+    found = corpus.make(tmp_path / "corpus", clips=2, others=1)
+    job = corpus.planned(found, render.measured_rir(2), tmp_path / "dataset")
+    (shard,) = job.shards
+    engine.run_shard(job.stage, shard)
+    ours = parquet.read_rows(job.stage.file(shard), Mixture)
+    by_id = {source.source_id: source for source in found.sources}
+    for row, plan in zip(ours, job.plans, strict=True):
+        assert row.target is not None
+        target, _ = sf.read(io.BytesIO(row.target.bytes))
+        theirs = plain._mix(plain.mixture(plan, by_id))[1]
+        assert np.corrcoef(target, theirs)[0, 1] > 1 - 1e-6
+
+
+def test_the_plain_loop_writes_what_pandas_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas as pd
+
+    monkeypatch.delenv("HUBBUB_CORPUS", raising=False)
+    found = corpus.make(tmp_path / "corpus", clips=1, others=1)
+    job = corpus.planned(found, render.measured_rir(1), tmp_path / "dataset")
+    wanted = plain.mixture(job.plans[0], {source.source_id: source for source in found.sources})
+    for seek in (False, True):
+        out = str(tmp_path / f"{seek}.parquet")
+        plain.generate([wanted], out, "PCM_24", seek=seek)
+        (row,) = pd.read_parquet(out).to_dict("records")
+        x, rate = sf.read(io.BytesIO(row["mixture"]))
+        assert (x.size, rate) == (wanted.frames, corpus.RATE)
+        speech, noise = sf.read(io.BytesIO(row["mixture"]))[0], plain._noise(wanted, seek)
+        assert abs(np.corrcoef(speech, noise)[0, 1]) > 0.01  # the noise is in it, and in step
+
+
+def test_contenders_take_turns() -> None:
+    order: list[str] = []
+    runs = {name: lambda name=name: order.append(name) for name in "ab"}
+    seconds = measure.interleaved(runs, 3)
+    assert "".join(order) == "ababbaab"  # the first pair is the warm-up
+    assert {name: len(found) for name, found in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_a_ratio_is_that_of_the_medians() -> None:
+    entry = measure.compared([1.0, 2.0, 30.0], [8.0, 8.0, 80.0], peer_name="peer", items=2)
+    assert (entry["ours_ms"], entry["peer_ms"], entry["ratio"]) == (1000, 4000, 4)
+    assert entry["ours_ms_range"] == [500, 15000]
+
+
+def test_stages_leave_the_functions_as_they_were() -> None:
+    before = json.dumps
+    spent = measure.stages_ms(lambda: json.dumps([1]), {"dump": [(json, "dumps")]}, items=1)
+    assert json.dumps is before
+    assert set(spent) == {"dump", "rest"}
+
+
+def test_the_command_prints_one_object(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"ours_ms": 1.0, "peer_ms": 2.0, "peer": "peer", "ratio": 2.0}
+    made = {"benchmark": "score", "machine": {}, "corpus": {"name": "demo"}, "results": {"naive_loop": entry}}
+    monkeypatch.setattr(command, "report", lambda name, rounds, quick: made)
+    command.main(["score", "--json", "--quick"])
+    assert json.loads(capsys.readouterr().out) == made
+    command.main(["score"])
+    assert "naive_loop" in capsys.readouterr().out
+
+
+def test_all_writes_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"corpus": {"name": "demo"}, "results": {}}
+    monkeypatch.setattr(command, "report", lambda name, rounds, quick: {"benchmark": name, **made})
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    command.main(["all"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{name}.json" for name in sorted(command.NAMES)]

@@ -1,0 +1,162 @@
+"""Scoring: one row per (system, mixture, output, metric), joined by id, with published values out of the stage's own path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from eval import perceptual
+from eval.catalogue import HEADLINE
+from manifests import audio, parquet
+from manifests.errors import UserError
+from manifests.recipe import parse_recipe
+from manifests.schema import Score, Source
+from manifests.system import SystemSpec, load_system
+from pipelines import generate, isolate, score
+from pipelines.dataset import Dataset
+from pipelines.infer import infer
+
+RECIPE = """
+name: for-scores
+seed: 5
+clip_s: 2
+splits: {train: 2, test: 4}
+shares: {train: 1, test: 1}
+noise: {snr_db: {uniform: [0, 5]}}
+write: {stems: [mixture, target], rows_per_shard: 2}
+"""
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, demo_sources: list[Source]) -> Dataset:
+    return generate.generate(parse_recipe(RECIPE), demo_sources, str(tmp_path / "d"), workers=0, quiet=True)[0]
+
+
+def scores(dataset: Dataset) -> list[Score]:
+    folder = Path(dataset.path("scores"))
+    return [row for p in sorted(folder.rglob("*.parquet")) for row in parquet.read_rows(str(p), Score)]
+
+
+def misbehaving(name: str) -> SystemSpec:
+    return SystemSpec(name=name, module=f"tests.misbehaving:{name}")
+
+
+def test_one_row_per_system_mixture_and_metric(dataset: Dataset) -> None:
+    names = ("unprocessed", "silence", "oracle")
+    for name in names:
+        infer(dataset, load_system(name), workers=0, quiet=True)
+    score.score(dataset, workers=0, quiet=True)
+    found = scores(dataset)
+    assert len(found) == len({(s.system_id, s.mixture_id, s.output, s.metric) for s in found}) == 3 * 4 * 7
+    assert {s.metric for s in found} == set(HEADLINE)
+    for metric in HEADLINE:
+        means = [np.mean([s.value for s in found if s.metric == metric and s.system_id.startswith(n)]) for n in names]
+        unprocessed, silence, oracle = means
+        assert silence < unprocessed < oracle, metric
+
+
+def test_systems_that_fail_pay_the_floor(dataset: Dataset) -> None:
+    for name in ("raises", "not_a_number", "too_short"):
+        infer(dataset, misbehaving(name), workers=0, quiet=True)
+    score.score(dataset, metrics=("si_sdr", "stoi"), workers=0, quiet=True)
+    found = {(s.system_id.split("-")[0], s.metric): s for s in scores(dataset)}
+    assert [(s.status, s.reason, s.value) for k, s in found.items() if k == ("raises", "si_sdr")] == [("floor", "exception", -50.0)]
+    assert (found["not_a_number", "stoi"].status, found["not_a_number", "stoi"].value) == ("floor", 0.0)
+    assert found["too_short", "stoi"].status == "ok_len"
+
+
+def test_a_mixture_without_an_estimate_is_scored_as_missing(dataset: Dataset) -> None:
+    row, *_ = infer(dataset, load_system("oracle"), workers=0, quiet=True)
+    path = dataset.path("estimates", row.system_id, "test-00000.parquet")
+    footer = parquet.read_footer(path)
+    kept = dataset.estimates(row.system_id, "test-00000")[1:]
+    parquet.write_rows(path, kept, type(kept[0]), digest=footer["digest"])
+    score.score(dataset, metrics=("si_sdr",), workers=0, quiet=True)
+    found = scores(dataset)
+    assert sorted((s.status, s.reason) for s in found) == [("floor", "missing"), *[("ok", None)] * 3]
+
+
+def test_estimates_are_joined_by_id_not_by_position(dataset: Dataset) -> None:
+    row, *_ = infer(dataset, load_system("oracle"), workers=0, quiet=True)
+    path = dataset.path("estimates", row.system_id, "test-00000.parquet")
+    footer = parquet.read_footer(path)
+    turned = dataset.estimates(row.system_id, "test-00000")[::-1]
+    parquet.write_rows(path, turned, type(turned[0]), digest=footer["digest"])
+    score.score(dataset, metrics=("si_sdr",), workers=0, quiet=True)
+    assert {s.value for s in scores(dataset)} == {80.0}
+
+
+@pytest.mark.ray
+def test_the_number_of_workers_changes_no_byte(dataset: Dataset, ray_session: None) -> None:
+    infer(dataset, load_system("unprocessed"), workers=0, quiet=True)
+    files: list[dict[str, bytes]] = []
+    for workers in (0, 2):
+        score.score(dataset, workers=workers, quiet=True)
+        paths = sorted(Path(dataset.path("scores")).rglob("*.parquet"))
+        files.append({p.name: p.read_bytes() for p in paths})
+        for path in paths:
+            path.unlink()
+    assert files[0] == files[1]
+
+
+def test_unknown_metrics_and_systems(dataset: Dataset) -> None:
+    with pytest.raises(UserError, match="no estimates here"):
+        score.score(dataset, workers=0)
+    infer(dataset, load_system("silence"), workers=0, quiet=True)
+    with pytest.raises(UserError, match="pesq_wb"):
+        score.score(dataset, metrics=("pesq-wb",), workers=0)
+    with pytest.raises(UserError, match=r"no estimates of system 'silense' \(did you mean 'silence'\?\)"):
+        score.score(dataset, systems=("silense",), workers=0)
+
+
+# ------------------------------------------------------------------------------------------- the stage's own path on signals of ours
+
+
+def payload(reference: Any, estimate: Any, rate: int) -> score.Payload:
+    """What the stage hands to its work function, made from two arrays."""
+    outputs = [{"name": "estimate", "audio": vars(audio.encode_float(np.atleast_2d(estimate), rate, "e"))}]
+    row = {"outputs": outputs, "status": "ok", "reason": None}
+    return score.Payload("m", vars(audio.encode_float(np.atleast_2d(reference), rate, "r")), "early", row)
+
+
+def scored(reference: Any, estimate: Any, rate: int, *metrics: str) -> dict[str, Score]:
+    settings = score.Settings("nowhere", "system-0", metrics)
+    return {s.metric: s for s in score.work(settings, payload(reference, estimate, rate))}
+
+
+def test_published_values_come_out(corpus: Path) -> None:
+    folder = corpus / "metric_fixtures" / "pesq_ludlows"
+    expected = json.loads((folder / "expected.json").read_text())
+    (reference, rate), (degraded, _) = (sf.read(folder / f, dtype="float32") for f in ("speech.wav", "speech_bab_0dB.wav"))
+    found = scored(reference, degraded, rate, "pesq_wb", "pesq_nb16", "stoi", "estoi")
+    assert found["pesq_wb"].value == pytest.approx(expected["pesq_wb"], abs=1e-6)  # 1.0832337
+    assert found["pesq_nb16"].value == pytest.approx(expected["pesq_nb"], abs=1e-6)  # 1.6072081
+    assert found["stoi"].value == pytest.approx(0.6739179, abs=1e-6)
+    assert found["estoi"].value == pytest.approx(0.39044999, abs=1e-6)
+
+
+def bursts(count: int, rate: int = 16000) -> Any:
+    """Noise bursts with pauses: each is an utterance to PESQ, whose C code has room for 50."""
+    rng = np.random.default_rng(1)
+    one = np.concatenate([rng.standard_normal(int(0.35 * rate)) * 0.1, np.zeros(int(0.45 * rate))])
+    return np.tile(one, count).astype(np.float32)
+
+
+def test_more_utterances_than_pesq_has_room_for_cost_one_score_and_no_process() -> None:
+    x = bursts(80)
+    with pytest.raises(isolate.Crashed):  # the premise: in a process of its own it dies
+        isolate.call(perceptual.pesq_score, reference=x, estimate=x * 0.5, sample_rate=16000, mode="wb")
+    found = scored(x, x * np.float32(0.5), 16000, "pesq_wb", "si_sdr")
+    assert (found["pesq_wb"].status, found["pesq_wb"].value) == ("crashed", None)
+    assert found["si_sdr"].status == "ok"
+
+
+def test_a_long_recording_of_few_utterances_is_scored_all_the_same() -> None:
+    x = bursts(26)  # 20.8 s: risky by its length, harmless
+    assert perceptual.pesq_risk(x, 16000)
+    assert scored(x, x * np.float32(0.5), 16000, "pesq_wb")["pesq_wb"].value == pytest.approx(4.644, abs=0.01)

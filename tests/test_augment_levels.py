@@ -78,6 +78,7 @@ def test_clipping_of_16_bit_is_seen_at_both_ends() -> None:
     assert levels.clipped_fraction(np.array([1.5, 0.1], np.float32)) == 0.5
 
 
+@settings(deadline=None)
 @given(samples=st.integers(1, 500), seed=st.integers(0, 99), gain_db=st.floats(-60, 20))
 def test_rms_matches_numpy_and_follows_gain(samples: int, seed: int, gain_db: float) -> None:
     x = noise(seed, samples)
@@ -422,6 +423,7 @@ def test_the_gain_realises_the_snr(kind: str, seed: int, wanted: float, scale: f
     interference = noise(seed + 1, speech.size, scale)
     common = {"speech": speech, "sample_rate": RATE, "kind": kind, "span": (100, speech.size // 2)}
     assume(snr_db(noise=interference, **common) is not None)
+    wanted = min(wanted, 15.0) if kind == "lufs" else wanted  # else the noise may fall below the gate
     gain = noise_gain(noise=interference, snr_db=wanted, **common)
     assert gain > 0
     assert snr_db(noise=interference * np.float32(gain), **common) == pytest.approx(wanted, abs=0.001)

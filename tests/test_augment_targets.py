@@ -32,6 +32,7 @@ def test_the_early_window_begins_at_the_direct_path() -> None:
     assert early.shape == late.shape == h.shape
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 99), channels=st.integers(1, 4), onset=st.integers(0, 299), early_ms=st.floats(0, 30))
 def test_early_and_late_sum_to_the_response_exactly(seed: int, channels: int, onset: int, early_ms: float) -> None:
     h = response(seed, channels, 300)
@@ -51,6 +52,7 @@ def test_the_direct_window_by_hand() -> None:
     assert (kept[0], kept[-1], kept.size) == (84, 140, 57)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 99), onset=st.integers(0, 299), rate=st.sampled_from([8000, 16000, 44100, 48000]))
 def test_the_direct_path_is_the_response_in_its_window(seed: int, onset: int, rate: int) -> None:
     h = response(seed, 2, 300)
@@ -89,6 +91,7 @@ def test_the_aligned_signal_lies_on_the_direct_sound(onset: int, sign: int, seed
     assert correlation[3999] > 0
 
 
+@settings(deadline=None)
 @given(delay=st.integers(0, 199))
 def test_a_whole_delay_is_a_single_tap(delay: int) -> None:
     wanted = np.zeros(200)

@@ -41,6 +41,7 @@ def test_slopes_are_of_equal_power() -> None:
     assert [len(slope) for slope in fade_slopes(0)] == [0, 0]
 
 
+@settings(deadline=None)
 @given(samples=st.integers(1, 300), at=st.integers(-400, 400), length=st.integers(0, 300), seed=st.integers(0, 99))
 def test_a_single_piece_is_untouched(samples: int, at: int, length: int, seed: int) -> None:
     x = noise(seed, samples)
@@ -58,7 +59,7 @@ def test_pieces_that_only_touch_are_not_faded() -> None:
     assert not assemble([], length=7).any()
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data(), length=st.integers(1, 200), shift=st.integers(-60, 60))
 def test_matches_a_loop_over_samples(data: st.DataObject, length: int, shift: int) -> None:
     """Fades belong to the pieces, not to what the crop leaves of them."""
@@ -139,7 +140,7 @@ def test_plans_on_paper() -> None:
     assert loop_plan(source_frames=1, start=0, length=3, fade=5) == [(0, 1, 0), (0, 1, 1), (0, 1, 2)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(source_frames=st.integers(1, 300), data=st.data(), length=st.integers(1, 2000), fade=st.integers(0, 400))
 def test_every_sample_is_covered(source_frames: int, data: st.DataObject, length: int, fade: int) -> None:
     start = data.draw(st.integers(0, source_frames - 1))

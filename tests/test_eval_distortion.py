@@ -173,7 +173,7 @@ def test_sdr_filter_is_causal_and_has_512_taps() -> None:
 
 def tapered_tone() -> Signal:
     t = np.arange(16000)
-    return np.hanning(16000) * np.sin(2 * np.pi * 440 / 16000 * t)
+    return np.asarray(np.hanning(16000) * np.sin(2 * np.pi * 440 / 16000 * t))
 
 
 @pytest.mark.parametrize("snr_db", [0, 30, 70])

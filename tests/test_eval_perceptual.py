@@ -133,7 +133,7 @@ def test_arguments_are_not_interchangeable(pair: tuple[Signal, Signal]) -> None:
     s, e = pair
     assert pesq(s, e).value != pytest.approx(pesq(e, s).value, abs=1e-3)
     with pytest.raises(TypeError):
-        pesq_score(s, e, sample_rate=RATE, mode="wb")  # type: ignore[misc]
+        pesq_score(s, e, sample_rate=RATE, mode="wb")  # type: ignore[call-arg]
 
 
 # random state
@@ -156,7 +156,7 @@ def test_estoi_starts_from_a_fixed_seed(monkeypatch: pytest.MonkeyPatch, pair: A
     drawn = []
     for seed in (1, 2):
         np.random.seed(seed)  # noqa: NPY002
-        drawn.append(stoi(*pair, True).value)
+        drawn.append(stoi(pair[0], pair[1], True).value)
     assert drawn[0] == drawn[1]
 
 

@@ -504,4 +504,4 @@ def test_bad_arguments_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="estimate must be float or signed integer, got complex128"):
         rows(estimate=E + 0j)
     with pytest.raises(TypeError):
-        score_pair(S, E, sample_rate=RATE)  # type: ignore[misc]
+        score_pair(S, E, sample_rate=RATE)  # type: ignore[call-arg]

@@ -43,7 +43,8 @@ def three(n: int = 12) -> pd.DataFrame:
 
 
 def board(scores: pd.DataFrame, cond: pd.DataFrame | None = None, **options: Any) -> dict[str, Any]:
-    options = {"metrics": ["pesq_wb"], "draws": DRAWS} | options
+    options.setdefault("metrics", ["pesq_wb"])
+    options.setdefault("draws", DRAWS)
     out = leaderboard(scores, conditions() if cond is None else cond, **options)
     return {row["system"]: row for row in out.to_dict("records")}
 

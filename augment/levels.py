@@ -37,8 +37,10 @@ from scipy import fft
 __all__ = [
     "SNR_KINDS",
     "ActiveLevel",
+    "Activity",
     "active_level",
     "active_mask",
+    "activity",
     "bandwidth_hz",
     "clipped_fraction",
     "db",
@@ -174,6 +176,28 @@ class ActiveLevel:
     threshold_dbfs: float
 
 
+class Activity(NamedTuple):
+    """The P.56 analysis of a signal: its active level, and the samples that are active."""
+
+    level: ActiveLevel | None
+    mask: Mask
+
+    def after(self, gain: float) -> Activity:
+        """The analysis of the same signal times `gain`: the mask stays, the levels move."""
+        if self.level is None:
+            return self
+        shift = 20.0 * math.log10(gain)
+        level, activity, threshold = self.level.level_dbfs, self.level.activity, self.level.threshold_dbfs
+        return Activity(ActiveLevel(level + shift, activity, threshold + shift), self.mask)
+
+
+def activity(x: Array, sample_rate: int) -> Activity:
+    """`active_level` and `active_mask` of (samples,), for callers that need both."""
+    signal = _row("x", x)
+    level = _active_level(signal, sample_rate)
+    return Activity(level, _active_mask(signal, sample_rate, level))
+
+
 def active_level(x: Array, sample_rate: int) -> ActiveLevel | None:
     """Active speech level of (samples,) by method B of P.56.
 
@@ -194,8 +218,7 @@ def active_level(x: Array, sample_rate: int) -> ActiveLevel | None:
 
 def active_mask(x: Array, sample_rate: int) -> Mask:
     """The samples of (samples,) that P.56 calls active; none where the active level is undefined."""
-    signal = _row("x", x)
-    return _active_mask(signal, sample_rate, _active_level(signal, sample_rate))
+    return activity(x, sample_rate).mask
 
 
 def _active_level(x: Signal, sample_rate: int, thresholds: Power | None = None) -> ActiveLevel | None:
@@ -416,27 +439,31 @@ class _Pair(NamedTuple):
     span: slice
 
 
-class _Activity(NamedTuple):
-    level: ActiveLevel | None
-    mask: Mask
-
-
 def snr_db(*, speech: Array, noise: Array, sample_rate: int, kind: str, span: Span | None = None) -> float | None:
     """SNR of `speech` over `noise`, both (samples,), by the definition `kind`. `None` where a side is undefined."""
     pair = _pair(speech, noise, sample_rate, span)
     _check_kind(kind)
-    return _snr(pair, kind, _activity_of(pair) if kind.endswith("_active") else None)
+    return _snr(pair, kind, _needed_activity(pair, kind))
 
 
-def snr_all(*, speech: Array, noise: Array, sample_rate: int, span: Span | None = None) -> dict[str, float | None]:
-    """The SNR under every definition, by kind; the P.56 analysis is done once."""
+def snr_all(
+    *, speech: Array, noise: Array, sample_rate: int, span: Span | None = None, speech_activity: Activity | None = None
+) -> dict[str, float | None]:
+    """The SNR under every definition, by kind. `speech_activity` saves its analysis where the caller has done it."""
     pair = _pair(speech, noise, sample_rate, span)
-    activity = _activity_of(pair)
-    return {kind: _snr(pair, kind, activity) for kind in SNR_KINDS}
+    known = speech_activity or activity(pair.speech, sample_rate)
+    return {kind: _snr(pair, kind, known) for kind in SNR_KINDS}
 
 
 def noise_gain(
-    *, speech: Array, noise: Array, sample_rate: int, kind: str, snr_db: float, span: Span | None = None
+    *,
+    speech: Array,
+    noise: Array,
+    sample_rate: int,
+    kind: str,
+    snr_db: float,
+    span: Span | None = None,
+    speech_activity: Activity | None = None,
 ) -> float:
     """The factor on `noise` that brings the SNR to `snr_db` under the definition `kind`.
 
@@ -448,7 +475,7 @@ def noise_gain(
     _check_kind(kind)
     if kind == "lufs":
         return _loudness_gain(pair, snr_db)
-    now = _snr(pair, kind, _activity_of(pair) if kind.endswith("_active") else None)
+    now = _snr(pair, kind, speech_activity or _needed_activity(pair, kind))
     if now is None:
         raise ValueError(_undefined(pair, kind))
     return from_db(now - snr_db)
@@ -469,17 +496,16 @@ def _check_kind(kind: str) -> None:
         raise ValueError(f"kind must be one of {', '.join(SNR_KINDS)}, got {kind!r}")
 
 
-def _activity_of(pair: _Pair) -> _Activity:
-    level = _active_level(pair.speech, pair.sample_rate)
-    return _Activity(level, _active_mask(pair.speech, pair.sample_rate, level))
+def _needed_activity(pair: _Pair, kind: str) -> Activity | None:
+    return activity(pair.speech, pair.sample_rate) if kind.endswith("_active") else None
 
 
-def _snr(pair: _Pair, kind: str, activity: _Activity | None) -> float | None:
+def _snr(pair: _Pair, kind: str, activity: Activity | None) -> float | None:
     speech, noise = _levels(pair, kind, activity)
     return None if speech is None or noise is None else speech - noise
 
 
-def _levels(pair: _Pair, kind: str, activity: _Activity | None) -> tuple[float | None, float | None]:
+def _levels(pair: _Pair, kind: str, activity: Activity | None) -> tuple[float | None, float | None]:
     if kind == "lufs":
         return loudness_lufs(pair.speech, pair.sample_rate), loudness_lufs(pair.noise, pair.sample_rate)
     if kind == "peak":

@@ -21,16 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment import acoustics, levels, rooms, targets, timing
+from augment.acoustics import Acoustics
 from augment.convolve import convolve
 from manifests.errors import Refused
 from manifests.schema import NoiseMeasure, NoiseTrack, Plan, Segment, Talker, TalkerMeasure
 
-__all__ = ["Rendered", "render"]
+__all__ = ["Rendered", "Response", "measured_response", "render"]
 
 Signal = NDArray[np.float32]
 Grid = NDArray[np.int32]
 Load = Callable[[Segment], Signal]
-LoadRir = Callable[[Talker], Signal]
+
+LoadRir = Callable[[Talker], "Response"]
 
 PARTS = ("image", "early", "direct", "dry_aligned")
 
@@ -61,6 +63,15 @@ class Response:
     delay_samples: float | None = None
     gain: float | None = None
     geometry: rooms.Geometry | None = None
+    acoustics: Acoustics | None = None
+
+
+def measured_response(h: Signal, sample_rate: int) -> Response:
+    """A measured RIR (channels, taps) with its onset and acoustics; a caller that uses it often keeps the result."""
+    if not h.any():
+        raise Refused("silent_rir", "the channel of the RIR is silent")
+    found = acoustics.measure(h[0], sample_rate)
+    return Response(h, found.onset_samples, acoustics=found)
 
 
 def render(plan: Plan, *, load: Load, load_rir: LoadRir, stems: Sequence[str], bits: int, peak: float) -> Rendered:
@@ -69,10 +80,11 @@ def render(plan: Plan, *, load: Load, load_rir: LoadRir, stems: Sequence[str], b
     dry = [_track(t.segments, load, plan.frames) for t in plan.talkers]
     parts = _target_parts(plan, dry[0], responses[0], _wanted(plan, stems))
     images = [parts["image"], *(_image(d, r, plan.frames) for d, r in zip(dry[1:], responses[1:], strict=True))]
-    gains = _talker_gains(plan, images)
+    activity = levels.activity(images[0][0], plan.sample_rate)
+    gains = _talker_gains(plan, images, activity)
     parts = {name: part * gains[0] for name, part in parts.items()}
     images = [parts["image"], *(image * g for image, g in zip(images[1:], gains[1:], strict=True))]
-    noises = [_noise(plan, n, images[0], load) for n in plan.noises]
+    noises = [_noise(plan, n, images[0], activity.after(float(gains[0])), load) for n in plan.noises]
     signals, gain = _written(plan, parts, images, noises, stems, bits, peak)
     return _measured(plan, signals, gain, [n * np.float32(gain) for n in noises], responses, stems, bits)
 
@@ -84,7 +96,7 @@ def _responses(plan: Plan, load_rir: LoadRir) -> list[Response | None]:
     if plan.room is None:
         return [None] * len(plan.talkers)
     if plan.room.engine == "measured":
-        return [_measured_response(load_rir(t)) for t in plan.talkers]
+        return [load_rir(t) for t in plan.talkers]
     room = plan.room
     positions = [t.position_m or [] for t in plan.talkers]
     microphones = room.array_positions_m or []
@@ -99,18 +111,13 @@ def _responses(plan: Plan, load_rir: LoadRir) -> list[Response | None]:
     return [_simulated_response(h, p, microphones[0], plan.sample_rate) for h, p in zip(found, positions, strict=True)]
 
 
-def _measured_response(h: Signal) -> Response:
-    if not h.any():
-        raise Refused("silent_rir", "the channel of the RIR is silent")
-    return Response(h, acoustics.onset(h[0]))
-
-
 def _simulated_response(
     h: Signal, source_m: Sequence[float], microphone_m: Sequence[float], sample_rate: int
 ) -> Response:
     geometry = rooms.geometry(source_m=source_m, microphone_m=microphone_m)
     delay = geometry.delay_samples(sample_rate)
-    return Response(h, round(delay), delay, geometry.gain, geometry)
+    found = acoustics.measure(h[0], sample_rate, onset=round(delay))
+    return Response(h, round(delay), delay, geometry.gain, geometry, found)
 
 
 def _track(segments: Sequence[Segment], load: Load, frames: int) -> Signal:
@@ -163,13 +170,10 @@ def _span(talker: Talker) -> tuple[int, int]:
     return min(s.at for s in talker.segments), max(s.at + s.length for s in talker.segments)
 
 
-def _level(image: Signal, kind: str, talker: Talker, sample_rate: int) -> float:
+def _level(image: Signal, talker: Talker, active: levels.ActiveLevel | None) -> float:
     """Level of an image on channel 0 under the recipe's definition."""
-    if kind == "rms":
-        level = levels.rms_dbfs(image[0][slice(*_span(talker))])
-    else:
-        active = levels.active_level(image[0], sample_rate)
-        level = active.level_dbfs if active else None
+    rms = talker.level_kind == "rms"
+    level = levels.rms_dbfs(image[0][slice(*_span(talker))]) if rms else active.level_dbfs if active else None
     if level is None:
         raise Refused(
             "silent_talker",
@@ -179,15 +183,16 @@ def _level(image: Signal, kind: str, talker: Talker, sample_rate: int) -> float:
     return level
 
 
-def _talker_gains(plan: Plan, images: Sequence[Signal]) -> list[np.float32]:
+def _talker_gains(plan: Plan, images: Sequence[Signal], activity: levels.Activity) -> list[np.float32]:
     """Talker 0 goes to its level; every other one to talker 0's level minus its SIR."""
-    found = [_level(i, t.level_kind, t, plan.sample_rate) for i, t in zip(images, plan.talkers, strict=True)]
+    active = [activity.level, *(levels.active_level(image[0], plan.sample_rate) for image in images[1:])]
+    found = [_level(i, t, a) for i, t, a in zip(images, plan.talkers, active, strict=True)]
     first = plan.talkers[0].level_dbfs or 0.0
     wanted = [first, *(first - (t.sir_db or 0.0) for t in plan.talkers[1:])]
     return [np.float32(levels.from_db(w - f)) for w, f in zip(wanted, found, strict=True)]
 
 
-def _noise(plan: Plan, track: NoiseTrack, image: Signal, load: Load) -> Signal:
+def _noise(plan: Plan, track: NoiseTrack, image: Signal, activity: levels.Activity, load: Load) -> Signal:
     """A noise at its SNR against talker 0's image, (channels, samples)."""
     noise = _track(track.segments, load, plan.frames)
     try:
@@ -198,6 +203,7 @@ def _noise(plan: Plan, track: NoiseTrack, image: Signal, load: Load) -> Signal:
             kind=track.snr_kind,
             snr_db=track.snr_db,
             span=_span(plan.talkers[0]),
+            speech_activity=activity,
         )
     except ValueError as error:
         raise Refused("no_snr", f"noise {track.source_id}: {error}", track.source_id) from None
@@ -251,19 +257,18 @@ def _measured(
     step = np.float32(2.0 ** (1 - bits))
     talkers = [grid[f"talker_{k + 1}"][0] * step for k in range(len(plan.talkers))]
     span, rate = _span(plan.talkers[0]), plan.sample_rate
+    activities = [levels.activity(talker, rate) for talker in talkers]
+    heard = [grid["noise"][0] * step] if len(noises) == 1 else [noise[0] for noise in noises]
+    each = [
+        levels.snr_all(speech=talkers[0], noise=noise, sample_rate=rate, span=span, speech_activity=activities[0])
+        for noise in heard
+    ]
     kind = plan.noises[0].snr_kind if plan.noises else "p56_active"
+    total = each[0].get(kind) if len(each) == 1 else _snr(talkers[0], grid["noise"][0] * step, kind, span, rate)
     others: Signal | None = np.asarray(np.sum(talkers[1:], axis=0, dtype=np.float32)) if len(talkers) > 1 else None
-    total = (
-        levels.snr_all(speech=talkers[0], noise=grid["noise"][0] * step, sample_rate=rate, span=span) if noises else {}
-    )
-    each = (
-        [total]
-        if len(noises) == 1
-        else [levels.snr_all(speech=talkers[0], noise=n[0], sample_rate=rate, span=span) for n in noises]
-    )
     written = {name: grid[name] for name in _stem_names(stems, len(talkers))}
     residual = grid["mixture"] - sum(grid[f"talker_{k + 1}"] for k in range(len(talkers))) - grid["noise"]
-    measures = [_talker_measure(plan, k, talkers, responses[k]) for k in range(len(talkers))]
+    measures = [_talker_measure(plan, k, talkers[k], activities, responses[k]) for k in range(len(talkers))]
     return Rendered(
         signals=written,
         gain_db=20 * math.log10(gain),
@@ -271,13 +276,11 @@ def _measured(
         peak=max(float(np.abs(x).max()) for x in written.values()) * float(step),
         residual_dbfs=levels.rms_dbfs((residual * step).ravel()),
         level_dbfs=measures[0].level_dbfs,
-        snr_db=total.get(kind),
-        sir_db=None
-        if others is None
-        else levels.snr_db(speech=talkers[0], noise=others, sample_rate=rate, kind=kind, span=span),
-        overlap_ratio=_overlap(talkers, rate),
+        snr_db=total,
+        sir_db=None if others is None else _snr(talkers[0], others, kind, span, rate),
+        overlap_ratio=_overlap(activities),
         talkers=measures,
-        noises=[_noise_measure(n[0], snr) for n, snr in zip(noises, each, strict=True)],
+        noises=[_noise_measure(n, snr) for n, snr in zip(heard, each, strict=True)],
     )
 
 
@@ -290,24 +293,31 @@ def _stem_names(stems: Sequence[str], talkers: int) -> list[str]:
     ]
 
 
-def _overlap(talkers: Sequence[Signal], sample_rate: int) -> float | None:
-    """Share of the time with speech in which two or more talk."""
-    if len(talkers) < 2:
+def _snr(speech: Signal, noise: Signal, kind: str, span: tuple[int, int], sample_rate: int) -> float | None:
+    if not noise.any():
         return None
-    speaking = np.sum([levels.active_mask(t, sample_rate) for t in talkers], axis=0)
+    return levels.snr_db(speech=speech, noise=noise, sample_rate=sample_rate, kind=kind, span=span)
+
+
+def _overlap(activities: Sequence[levels.Activity]) -> float | None:
+    """Share of the time with speech in which two or more talk."""
+    if len(activities) < 2:
+        return None
+    speaking = np.sum([a.mask for a in activities], axis=0)
     return round(float((speaking > 1).sum() / max((speaking > 0).sum(), 1)), 6)
 
 
-def _talker_measure(plan: Plan, number: int, talkers: Sequence[Signal], response: Response | None) -> TalkerMeasure:
-    active = levels.active_level(talkers[number], plan.sample_rate)
-    room = acoustics.measure(response.h[0], plan.sample_rate, onset=response.onset) if response else None
+def _talker_measure(
+    plan: Plan, number: int, talker: Signal, activities: Sequence[levels.Activity], response: Response | None
+) -> TalkerMeasure:
+    active, first = activities[number].level, activities[0].level
+    room = response.acoustics if response else None
     seen = response.geometry if response else None
-    first = levels.active_level(talkers[0], plan.sample_rate) if number else None
     return TalkerMeasure(
         level_dbfs=active.level_dbfs if active else None,
-        rms_dbfs=levels.rms_dbfs(talkers[number][slice(*_span(plan.talkers[number]))]),
+        rms_dbfs=levels.rms_dbfs(talker[slice(*_span(plan.talkers[number]))]),
         activity=active.activity if active else None,
-        sir_db=first.level_dbfs - active.level_dbfs if first and active else None,
+        sir_db=first.level_dbfs - active.level_dbfs if number and first and active else None,
         direct_delay_samples=response.delay_samples if response else None,
         onset_samples=response.onset if response else None,
         distance_m=seen.distance_m if seen else None,

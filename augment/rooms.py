@@ -2,14 +2,14 @@
 
 Conventions
     Positions in metres, shape (n, 3); an RIR is (microphones, taps) float32 with tap 0 at emission, so that the direct
-    sound of a source at
-    distance d lies at d / c * sample_rate. Its scale is physical: the direct path has gain 1 / (4 pi d). c = 343 m/s.
+    sound of a source at distance d lies at d / c * sample_rate. Its scale is physical: the direct path has gain
+    1 / (4 pi d). c = 343 m/s.
+    An image order stands for a time: (order + 1) x shortest diagonal / c, which is at least the RT60 that `sabine` was
+    given. All images within that time are summed and none after it, so no order is favoured by its direction.
 
 Sources
     J. Allen, D. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979; Sabine's
-    formula for the absorption.
-    The engine is pyroomacoustics with its high-pass filter off (it is zero-phase and puts energy before the direct
-    sound) and its delay of half a fractional-delay filter taken out.
+    formula for the absorption. `augment.images` does the sum, and says what of it is exact.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from augment import images
+from augment.images import SPEED_OF_SOUND
+
 __all__ = ["SPEED_OF_SOUND", "Geometry", "geometry", "sabine", "simulate"]
 
-SPEED_OF_SOUND = 343.0
+EARLY_S = 0.05
 
 Positions = Sequence[Sequence[float]]
 
@@ -38,8 +41,7 @@ def sabine(rt60_s: float, size_m: Sequence[float]) -> tuple[float, int] | None:
     absorption = 24 * math.log(10) * volume / (SPEED_OF_SOUND * surface * rt60_s)
     if absorption > 1:
         return None
-    diagonals = [a * b / math.hypot(a, b) for a, b in ((length, width), (length, height), (width, height))]
-    return absorption, math.ceil(SPEED_OF_SOUND * rt60_s / min(diagonals) - 1)
+    return absorption, math.ceil(SPEED_OF_SOUND * rt60_s / _shortest_diagonal(size_m) - 1)
 
 
 def simulate(
@@ -51,34 +53,41 @@ def simulate(
     microphones_m: Positions,
     sample_rate: int,
 ) -> list[NDArray[np.float32]]:
-    """One RIR per source. ValueError where a result is silent or not finite."""
-    import pyroomacoustics as pra
-
-    pra.constants.set("num_threads", 1)
-    pra.constants.set("rir_hpf_enable", False)
-    pra.constants.set("c", SPEED_OF_SOUND)
-    room = pra.ShoeBox(list(size_m), fs=sample_rate, materials=pra.Material(absorption), max_order=max_order)
-    room.add_microphone_array(np.asarray(microphones_m, dtype=float).T)
-    for position in sources_m:
-        room.add_source(list(position))
-    room.compute_rir()
-    delay = pra.constants.get("frac_delay_length") // 2
+    """One RIR per source, of all images that arrive within the time `max_order` stands for, or within 50 ms of the
+    direct sound. ValueError for a position outside the room, a source on a microphone, an absorption outside [0, 1].
+    """
+    duration_s = (max_order + 1) * _shortest_diagonal(size_m) / SPEED_OF_SOUND
     return [
-        _checked(_stack([room.rir[m][s][delay:] for m in range(len(microphones_m))])) for s in range(len(sources_m))
+        _stack(
+            [
+                images.impulse_response(
+                    size_m=size_m,
+                    absorption=[absorption] * 6,
+                    duration_s=max(duration_s, math.dist(source, microphone) / SPEED_OF_SOUND + EARLY_S),
+                    source_m=source,
+                    microphone_m=microphone,
+                    sample_rate=sample_rate,
+                )
+                for microphone in microphones_m
+            ]
+        )
+        for source in sources_m
     ]
+
+
+def _shortest_diagonal(size_m: Sequence[float]) -> float:
+    """The least distance between neighbouring diagonals of a wall's grid of images: how far one more order reaches."""
+    length, width, height = size_m
+    return min(a * b / math.hypot(a, b) for a, b in ((length, width), (length, height), (width, height)))
 
 
 def _stack(channels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     out = np.zeros((len(channels), max(map(len, channels))), dtype=np.float32)
     for row, channel in zip(out, channels, strict=True):
         row[: len(channel)] = channel
-    return out
-
-
-def _checked(h: NDArray[np.float32]) -> NDArray[np.float32]:
-    if not np.isfinite(h).all() or not h.any():
+    if not np.isfinite(out).all() or not out.any(axis=1).all():
         raise ValueError("the simulated RIR is silent or not finite")
-    return h
+    return out
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ def run_shard(stage: Stage, shard: Shard, isolated: bool = False) -> Counts:
 
 @functools.cache
 def _one_thread_per_library() -> None:
-    """Libraries that were loaded before `pipelines` set the environment: two BLAS threads round a sum differently from one."""
+    """For libraries loaded before `pipelines` set the environment: two BLAS threads sum in another order than one."""
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(limits=1)

@@ -179,7 +179,7 @@ def _load(sources: dict[str, Source], rate: int, segment: Segment) -> Any:
 
 
 def _load_rir(sources: dict[str, Source], rate: int, talker: Talker) -> Any:
-    """A measured RIR's drawn channel, (1, taps), at the mixture's rate."""
+    """A measured RIR's drawn channel at the mixture's rate, with its acoustics."""
     source = sources[str(talker.rir_source_id)]
     return _rir(source.uri, source.frames or 0, talker.rir_channel or 0, source.sample_rate or rate, rate)
 
@@ -189,8 +189,10 @@ def _rir(uri: str, frames: int, channel: int, own_rate: int, rate: int) -> Any:
     """Resampling keeps the sampled sum, so the taps are scaled by the ratio of rates to keep the response's gain."""
     import numpy as np
 
+    from augment.render import measured_response
+
     h = audio.resample(audio.read_segment(uri, start=0, frames=frames, channel=channel), own_rate, rate)
-    return np.ascontiguousarray(h[np.newaxis] * np.float32(own_rate / rate))
+    return measured_response(np.ascontiguousarray(h[np.newaxis] * np.float32(own_rate / rate)), rate)
 
 
 def _mixture(plan: Plan, rendered: Any, sources: dict[str, Source], settings: Settings) -> Mixture:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from eval import catalogue, summary
 from manifests import audio, ids, parquet, storage
 from manifests.errors import UserError
-from manifests.schema import System, keys
+from manifests.schema import SCHEMA_VERSION, System, keys
 from manifests.system import BUILTINS
 from pipelines import engine
 from pipelines.dataset import Dataset, machine, package_versions
@@ -51,6 +51,7 @@ MANIFEST_COLUMNS = (
     "room",
     "licences",
 )
+SCORES_FOOTER = {"hubbub.schema": f"scores/{SCHEMA_VERSION}"}
 TARGETS = {
     "dry_aligned": "the dry utterance, delayed and scaled to the direct path",
     "direct": "the direct path only",
@@ -93,7 +94,7 @@ def report(dataset: Dataset, *, out: str | None = None, examples: int = 4) -> st
     folder = out or dataset.path("report")
     for path, data in page.build_page(contents).items():
         storage.write_bytes(storage.join(folder, path), data)
-    storage.write_bytes(storage.join(folder, "scores.parquet"), memoryview(parquet.encode(table, {})))
+    storage.write_bytes(storage.join(folder, "scores.parquet"), memoryview(parquet.encode(table, SCORES_FOOTER)))
     return storage.join(folder, "index.html")
 
 

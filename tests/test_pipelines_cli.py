@@ -67,7 +67,9 @@ def test_unknown_recipe_key(recipe: Path, demo_table: str, tmp_path: Path, capsy
     assert line == f"hubbub: {recipe}:8: unknown key 'rooms.probabilty' (did you mean 'probability'?)"
 
 
-def test_snr_range_upside_down(recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_snr_range_upside_down(
+    recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe.write_text(RECIPE.replace("[-5, 20]", "[20, -5]"))
     line = error(capsys, "plan", str(recipe), "-s", demo_table)
     assert ":6: noise.snr_db: uniform wants [low, high] with low <= high, got [20, -5]: swap the two" in line
@@ -88,7 +90,9 @@ def test_scan_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "nothing to scan" in error(capsys, "scan")
 
 
-def test_an_output_folder_of_another_recipe(recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_folder_of_another_recipe(
+    recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = str(tmp_path / "d")
     assert cli.run(["generate", str(recipe), "-s", demo_table, "-o", out, "-w", "0", "-q"]) == 0
     recipe.write_text(RECIPE.replace("seed: 1", "seed: 2"))
@@ -97,14 +101,18 @@ def test_an_output_folder_of_another_recipe(recipe: Path, demo_table: str, tmp_p
     assert "holds a dataset of another recipe: seed: was 1, now 2" in line
 
 
-def test_a_split_that_cannot_be_filled(recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_split_that_cannot_be_filled(
+    recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe.write_text(RECIPE + "select: {speech: {speaker_id: demo_ada}}\n")
     line = error(capsys, "generate", str(recipe), "-s", demo_table, "-o", str(tmp_path / "d"))
     assert "speech: 1 group(s)" in line
     assert "cannot fill the splits train, test without leaking" in line
 
 
-def test_a_system_whose_module_does_not_import(recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_system_whose_module_does_not_import(
+    recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = str(tmp_path / "d")
     cli.run(["generate", str(recipe), "-s", demo_table, "-o", out, "-w", "0", "-q"])
     (tmp_path / "mine.yaml").write_text("name: mine\nmodule: not_there.at_all:load\n")
@@ -112,7 +120,9 @@ def test_a_system_whose_module_does_not_import(recipe: Path, demo_table: str, tm
     line = error(capsys, "infer", out, "-S", str(tmp_path / "mine.yaml"), "-w", "0")
     assert "system 'mine': module 'not_there.at_all' does not import" in line
     (tmp_path / "mine.yaml").write_text("name: mine\nmodul: not_there:load\n")
-    assert "unknown key 'modul' (did you mean 'module'?)" in error(capsys, "infer", out, "-S", str(tmp_path / "mine.yaml"))
+    assert "unknown key 'modul' (did you mean 'module'?)" in error(
+        capsys, "infer", out, "-S", str(tmp_path / "mine.yaml")
+    )
 
 
 def test_commands_on_a_folder_that_is_no_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,14 +137,18 @@ def test_misspelt_commands_and_options(capsys: pytest.CaptureFixture[str]) -> No
     assert "--wrkers" in error(capsys, "scan", "--wrkers", "2")
 
 
-def test_sources_that_are_missing_or_something_else(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sources_that_are_missing_or_something_else(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "no sources" in error(capsys, "plan", str(recipe))
     assert "no such sources table" in error(capsys, "plan", str(recipe), "-s", str(tmp_path / "none.parquet"))
     (tmp_path / "not.parquet").write_text("hello")
     assert "not a readable Parquet file" in error(capsys, "plan", str(recipe), "-s", str(tmp_path / "not.parquet"))
 
 
-def test_plan_prints_rows_hours_bytes_and_core_hours(recipe: Path, demo_table: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_prints_rows_hours_bytes_and_core_hours(
+    recipe: Path, demo_table: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.run(["plan", str(recipe), "-s", demo_table]) == 0
     out = capsys.readouterr().out
     assert "tiny: 4 mixtures, 0.00 h" in out
@@ -142,7 +156,9 @@ def test_plan_prints_rows_hours_bytes_and_core_hours(recipe: Path, demo_table: s
     assert "core-hours" in out
 
 
-def test_too_many_failures_exit_with_1(recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_many_failures_exit_with_1(
+    recipe: Path, demo_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import dataclasses
 
     from manifests import parquet

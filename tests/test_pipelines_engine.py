@@ -37,7 +37,9 @@ def hashes(root: Path) -> dict[str, str]:
 
 
 def findings(root: Path) -> list[str]:
-    return [row.mixture_id for p in sorted((root / "out").glob("*.parquet")) for row in parquet.read_rows(str(p), Finding)]
+    return [
+        row.mixture_id for p in sorted((root / "out").glob("*.parquet")) for row in parquet.read_rows(str(p), Finding)
+    ]
 
 
 FAULTS = {"refuse": ("part-00001/2",), "raises": ("part-00002/0", "part-00002/1")}
@@ -45,7 +47,9 @@ FAULTS = {"refuse": ("part-00001/2",), "raises": ("part-00002/0", "part-00002/1"
 
 @pytest.mark.ray
 @pytest.mark.parametrize("actors", [False, True], ids=["tasks", "actors"])
-def test_the_number_of_workers_and_the_order_change_no_byte(tmp_path: Path, trace: str, ray_session: None, actors: bool) -> None:
+def test_the_number_of_workers_and_the_order_change_no_byte(
+    tmp_path: Path, trace: str, ray_session: None, actors: bool
+) -> None:
     toy = toys.Toy(trace, **FAULTS)
     engine.run(toys.stage(tmp_path / "w0", toy), SHARDS, workers=0, budget=1, quiet=True)
     expected = hashes(tmp_path / "w0")
@@ -146,7 +150,9 @@ def test_a_row_that_kills_its_worker_is_recorded_and_the_rest_is_kept(
 
 @pytest.mark.ray
 @pytest.mark.parametrize("actors", [False, True], ids=["tasks", "actors"])
-def test_a_worker_killed_from_outside_changes_no_byte(tmp_path: Path, trace: str, ray_session: None, actors: bool) -> None:
+def test_a_worker_killed_from_outside_changes_no_byte(
+    tmp_path: Path, trace: str, ray_session: None, actors: bool
+) -> None:
     engine.run(toys.stage(tmp_path / "calm", toys.Toy(trace)), SHARDS, workers=0, quiet=True)
     for path in Path(trace).iterdir():
         path.unlink()
@@ -173,7 +179,9 @@ def test_a_users_mistake_found_in_a_worker_reaches_the_user_as_it_was(
         engine.run(stage, SHARDS[:1], workers=workers, quiet=True)
 
 
-def test_a_shard_with_fewer_rows_than_planned_is_a_mistake_of_ours(tmp_path: Path, trace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_with_fewer_rows_than_planned_is_a_mistake_of_ours(
+    tmp_path: Path, trace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = toys.stage(tmp_path, toys.Toy(trace))
     short = engine.Stage(**{**stage.__dict__, "items": lambda settings, shard: list(toys.items(settings, shard))[1:]})
     with pytest.raises(RuntimeError, match="5 rows were planned, 4 were found"):
@@ -187,7 +195,8 @@ from pipelines import engine
 from tests import toys
 root, trace, workers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 shards = [engine.Shard(f"part-{i:05d}", 5) for i in range(6)]
-engine.run(toys.stage(root, toys.Toy(trace, sleep_s=0.1, refuse=("part-00001/2",))), shards, workers=workers, budget=1, quiet=True)
+toy = toys.Toy(trace, sleep_s=0.1, refuse=("part-00001/2",))
+engine.run(toys.stage(root, toy), shards, workers=workers, budget=1, quiet=True)
 """
 
 

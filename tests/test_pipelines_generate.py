@@ -194,7 +194,9 @@ def test_replay_sees_a_changed_sample(made: Dataset, rows: list[Mixture], monkey
 
 def test_growth_keeps_every_row(tmp_path: Path, made: Dataset, demo_sources: list[Source]) -> None:
     before = {row.mixture_id: row.sha256 for row in made.manifest()}
-    grown, _ = generate.generate(edited(("train: 18", "train: 24")), demo_sources, str(tmp_path / "d"), workers=0, quiet=True)
+    grown, _ = generate.generate(
+        edited(("train: 18", "train: 24")), demo_sources, str(tmp_path / "d"), workers=0, quiet=True
+    )
     after = {row.mixture_id: row.sha256 for row in grown.manifest()}
     assert len(after) == 36
     assert {name: after[name] for name in before} == before
@@ -214,15 +216,17 @@ def test_growth_in_place_renders_only_what_is_new(tmp_path: Path, demo_sources: 
 def test_another_stem_changes_no_draw(tmp_path: Path, demo_sources: list[Source]) -> None:
     sizes = (("train: 18", "train: 3"), ("valid: 6", "valid: 1"), ("test: 6", "test: 1"))
     dataset, _ = generate.generate(edited(*sizes), demo_sources, str(tmp_path / "d"), workers=0, quiet=True)
-    before = {r.mixture_id: dict((k.key, k.value) for k in r.sha256) for r in dataset.manifest()}
+    before = {r.mixture_id: {k.key: k.value for k in r.sha256} for r in dataset.manifest()}
     more = edited(*sizes, ("early, late]", "early, late, direct, dry_aligned, image]"))
     dataset, _ = generate.generate(more, demo_sources, str(tmp_path / "d"), workers=0, quiet=True)
-    after = {r.mixture_id: dict((k.key, k.value) for k in r.sha256) for r in dataset.manifest()}
+    after = {r.mixture_id: {k.key: k.value for k in r.sha256} for r in dataset.manifest()}
     assert all(after[name].items() >= signals.items() for name, signals in before.items())
     assert {"direct", "dry_aligned", "image"} <= set(next(iter(after.values())))
 
 
-def test_a_folder_of_another_recipe_is_refused_naming_the_first_difference(made: Dataset, demo_sources: list[Source]) -> None:
+def test_a_folder_of_another_recipe_is_refused_naming_the_first_difference(
+    made: Dataset, demo_sources: list[Source]
+) -> None:
     with pytest.raises(UserError, match=r"another recipe: noise\.snr_db\.uniform\[0\]: was -5\.0, now 0\.0"):
         generate.generate(edited(("[-5, 20]", "[0, 20]")), demo_sources, made.root, workers=0, quiet=True)
 
@@ -240,14 +244,20 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path, demo_source
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_split_that_cannot_be_filled_without_leaking_stops_the_build(tmp_path: Path, demo_sources: list[Source]) -> None:
+def test_a_split_that_cannot_be_filled_without_leaking_stops_the_build(
+    tmp_path: Path, demo_sources: list[Source]
+) -> None:
     two = [s for s in demo_sources if s.kind == "noise" or s.speaker_id in ("demo_ada", "demo_ben")]
-    with pytest.raises(UserError, match=r"speech: 2 group\(s\).*cannot fill the splits train, valid, test without leaking"):
+    with pytest.raises(
+        UserError, match=r"speech: 2 group\(s\).*cannot fill the splits train, valid, test without leaking"
+    ):
         generate.generate(edited(), two, str(tmp_path / "d"), workers=0, quiet=True)
     assert not (tmp_path / "d").exists()
 
 
-def test_a_planted_leak_stops_the_build(tmp_path: Path, demo_sources: list[Source], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_leak_stops_the_build(
+    tmp_path: Path, demo_sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = generate.splits.assign
 
     def leaky(kept: list[Source], shares: dict[str, float], seed: int) -> dict[str, str]:

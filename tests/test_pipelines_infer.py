@@ -40,12 +40,16 @@ def system(factory: str, **fields: Any) -> SystemSpec:
 
 def run(dataset: Dataset, spec: SystemSpec, workers: int = 0) -> list[Estimate]:
     row, *_ = infer(dataset, spec, workers=workers, quiet=True)
-    return [e for name in dataset.shard_names(f"estimates/{row.system_id}") for e in dataset.estimates(row.system_id, name)]
+    return [
+        e for name in dataset.shard_names(f"estimates/{row.system_id}") for e in dataset.estimates(row.system_id, name)
+    ]
 
 
 def mixtures(dataset: Dataset) -> dict[str, Any]:
     rows = [row for name in dataset.shard_names(split="test") for row in dataset.mixtures(name)]
-    return {row.mixture_id: {name: audio.decode(getattr(row, name))[0] for name in ("mixture", "target")} for row in rows}
+    return {
+        row.mixture_id: {name: audio.decode(getattr(row, name))[0] for name in ("mixture", "target")} for row in rows
+    }
 
 
 def samples(estimate: Estimate, name: str = "estimate") -> Any:
@@ -125,7 +129,9 @@ def test_the_model_gets_its_rate_and_two_dimensional_float32(dataset: Dataset, t
     for estimate in estimates:  # there and back again: the speech band is unchanged
         mixture = found[estimate.mixture_id]["mixture"]
         assert estimate.sample_rate == 16000
-        error, whole = (np.abs(np.fft.rfft(x[0]))[:14000] for x in (samples(estimate) - mixture, mixture))  # below 7 kHz
+        error, whole = (
+            np.abs(np.fft.rfft(x[0]))[:14000] for x in (samples(estimate) - mixture, mixture)
+        )  # below 7 kHz
         assert np.sum(error**2) < 1e-5 * np.sum(whole**2)
 
 
@@ -136,7 +142,9 @@ def test_a_model_is_loaded_once_per_actor(dataset: Dataset, tmp_path: Path, ray_
 
 
 @pytest.mark.ray
-def test_a_system_with_random_numbers_gives_the_same_bytes_whatever_the_workers(dataset: Dataset, ray_session: None) -> None:
+def test_a_system_with_random_numbers_gives_the_same_bytes_whatever_the_workers(
+    dataset: Dataset, ray_session: None
+) -> None:
     once = run(dataset, system("random", name="random-a"))
     again = run(dataset, system("random", name="random-a", timeout_s=601), workers=2)
     assert [e.outputs[0].audio.bytes for e in once] == [e.outputs[0].audio.bytes for e in again]

@@ -23,7 +23,7 @@ def test_it_runs_in_another_process_and_prints_disturb_nothing() -> None:
 
 
 def test_what_it_raises_is_raised_here_with_its_fields() -> None:
-    with pytest.raises(Refused, match="^not this one$") as caught:
+    with pytest.raises(Refused, match=r"^not this one$") as caught:
         isolate.call(isolated_functions.refuse, "not this one")
     assert caught.value.reason == "odd"
 

@@ -1,4 +1,4 @@
-"""Scoring: one row per (system, mixture, output, metric), joined by id, with published values out of the stage's own path."""
+"""Scoring: one row per (system, mixture, output, metric), joined by id; published values come out of the stage."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def test_systems_that_fail_pay_the_floor(dataset: Dataset) -> None:
         infer(dataset, misbehaving(name), workers=0, quiet=True)
     score.score(dataset, metrics=("si_sdr", "stoi"), workers=0, quiet=True)
     found = {(s.system_id.split("-")[0], s.metric): s for s in scores(dataset)}
-    assert [(s.status, s.reason, s.value) for k, s in found.items() if k == ("raises", "si_sdr")] == [("floor", "exception", -50.0)]
+    assert [(s.status, s.reason, s.value) for k, s in found.items() if k == ("raises", "si_sdr")] == [
+        ("floor", "exception", -50.0)
+    ]
     assert (found["not_a_number", "stoi"].status, found["not_a_number", "stoi"].value) == ("floor", 0.0)
     assert found["too_short", "stoi"].status == "ok_len"
 
@@ -114,7 +116,7 @@ def test_unknown_metrics_and_systems(dataset: Dataset) -> None:
         score.score(dataset, systems=("silense",), workers=0)
 
 
-# ------------------------------------------------------------------------------------------- the stage's own path on signals of ours
+# ------------------------------------------------------------------------- the stage's own path on signals of ours
 
 
 def payload(reference: Any, estimate: Any, rate: int) -> score.Payload:
@@ -132,7 +134,9 @@ def scored(reference: Any, estimate: Any, rate: int, *metrics: str) -> dict[str,
 def test_published_values_come_out(corpus: Path) -> None:
     folder = corpus / "metric_fixtures" / "pesq_ludlows"
     expected = json.loads((folder / "expected.json").read_text())
-    (reference, rate), (degraded, _) = (sf.read(folder / f, dtype="float32") for f in ("speech.wav", "speech_bab_0dB.wav"))
+    (reference, rate), (degraded, _) = (
+        sf.read(folder / f, dtype="float32") for f in ("speech.wav", "speech_bab_0dB.wav")
+    )
     found = scored(reference, degraded, rate, "pesq_wb", "pesq_nb16", "stoi", "estoi")
     assert found["pesq_wb"].value == pytest.approx(expected["pesq_wb"], abs=1e-6)  # 1.0832337
     assert found["pesq_nb16"].value == pytest.approx(expected["pesq_nb"], abs=1e-6)  # 1.6072081

@@ -1,0 +1,102 @@
+"""From scores to the page: what the stage feeds it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from manifests import parquet
+from manifests.errors import UserError
+from manifests.recipe import parse_recipe
+from manifests.schema import Score, Source
+from manifests.system import SystemSpec, load_system
+from pipelines import generate, report, score
+from pipelines.dataset import Dataset
+from pipelines.infer import infer
+
+RECIPE = """
+name: for-report
+seed: 9
+clip_s: 2
+splits: {train: 3, test: 8}
+shares: {train: 1, test: 2}
+noise: {snr_db: {uniform: [-5, 15]}}
+write: {stems: [mixture, target, noise], rows_per_shard: 3}
+"""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory, demo_sources: list[Source]) -> Dataset:
+    root = tmp_path_factory.mktemp("report") / "d"
+    made, _ = generate.generate(parse_recipe(RECIPE), demo_sources, str(root), workers=0, quiet=True)
+    for name in ("unprocessed", "silence", "oracle", "irm"):
+        infer(made, load_system(name), workers=0, quiet=True)
+    infer(made, SystemSpec(name="halved", module="tests.misbehaving:halve"), workers=0, quiet=True)
+    score.score(made, metrics=("si_sdr", "stoi"), workers=0, quiet=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def page(dataset: Dataset) -> Path:
+    return Path(report.report(dataset, examples=2))
+
+
+def leaderboard(page: Path) -> dict[tuple[str, str], dict[str, str]]:
+    with page.with_name("leaderboard.csv").open() as handle:
+        return {(row["system"], row["metric"]): row for row in csv.DictReader(handle)}
+
+
+def test_the_means_are_those_of_the_scores(dataset: Dataset, page: Path) -> None:
+    rows = parquet.read_rows(str(page.with_name("scores.parquet")), Score)
+    found = leaderboard(page)
+    assert len(found) == 5 * 2
+    for (system, metric), row in found.items():
+        values = [s.value for s in rows if s.system_id.startswith(f"{system}-") and s.metric == metric]
+        assert float(row["mean"]) == pytest.approx(np.mean(values), abs=1e-9)
+        assert int(row["n"]) == 8
+
+
+def test_the_order_is_sane_and_the_noisy_row_is_there(page: Path) -> None:
+    found = leaderboard(page)
+    for metric in ("si_sdr", "stoi"):
+        means = [float(found[name, metric]["mean"]) for name in ("silence", "unprocessed", "irm", "oracle")]
+        assert means == sorted(means)
+    assert float(found["halved", "si_sdr"]["delta"]) == pytest.approx(0, abs=1e-3)  # SI-SDR does not see a gain
+
+
+def test_the_bins_hold_every_item(page: Path) -> None:
+    with page.with_name("bins.csv").open() as handle:
+        rows = [row for row in csv.DictReader(handle) if (row["system"], row["metric"]) == ("unprocessed", "stoi")]
+    assert sum(int(row["n"]) for row in rows) == 8
+
+
+def test_examples_can_be_played_from_the_folder(page: Path) -> None:
+    text = page.read_text()
+    clips = [p.relative_to(page.parent) for p in (page.parent / "examples").rglob("*.flac")]
+    assert len(clips) >= 2 * 4
+    assert all(str(clip) in text for clip in clips)
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    assert "synthetic" in text.lower()
+
+
+def test_scores_that_are_out_of_date_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    (system,) = [s for s in dataset.systems() if s.name == "halved"]
+    path = Path(dataset.path("estimates", system.system_id, "test-00000.parquet"))
+    before = path.read_bytes()
+    rows = dataset.estimates(system.system_id, "test-00000")
+    parquet.write_rows(str(path), rows, type(rows[0]), digest="another")
+    try:
+        with pytest.raises(UserError, match=r"scores of halved are incomplete or out of date \(test-00000\)"):
+            report.report(dataset, out=str(tmp_path))
+    finally:
+        path.write_bytes(before)
+
+
+def test_the_card_says_that_nothing_leaks_and_what_is_in_it(dataset: Dataset) -> None:
+    text = Path(dataset.path("card", "index.html")).read_text()
+    assert "for-report" in text
+    assert "CC0-1.0" in text
+    assert "synthetic" in text.lower()

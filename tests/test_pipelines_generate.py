@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import random
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -147,6 +150,7 @@ def test_the_number_of_workers_changes_no_byte(
 
 KILLED = """
 import sys
+import threading
 from manifests import parquet
 from manifests.recipe import parse_recipe
 from manifests.schema import Source
@@ -327,3 +331,56 @@ def test_the_plan_command_reads_no_audio(demo_sources: list[Source]) -> None:
     assert sum(len(part) for part in rows.values()) == 30
     assert estimate.gigabytes > 0
     assert estimate.core_hours > 0
+
+
+def ray_workers_at_work() -> list[int]:
+    """Process ids of Ray workers that run a shard now: Ray writes the task's name into the process title."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if title.startswith(b"ray::run_shard"):
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds workers through /proc")
+def test_after_kill_9_of_a_worker_the_run_goes_on_and_gives_the_same_bytes(
+    tmp_path: Path, made: Dataset, demo_sources: list[Source], ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        deadline = time.monotonic() + 60
+        while not killed and time.monotonic() < deadline:
+            for pid in ray_workers_at_work()[:1]:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+            time.sleep(0.002)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    _, result = generate.generate(edited(), demo_sources, str(tmp_path / "d"), workers=2, quiet=True)
+    killer.join()
+    assert killed, "no worker was ever seen"
+    assert "its worker died" in capsys.readouterr().err
+    assert result.counts.done == 30
+    expected = {k: v for k, v in hashes(Path(made.root)).items() if not k.startswith("check")}
+    assert hashes(tmp_path / "d") == expected
+
+
+def test_a_dataset_can_live_behind_a_url(made: Dataset, demo_sources: list[Source]) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    url = "memory://bucket/dataset"
+    dataset, result = generate.generate(edited(), demo_sources, url, workers=0, quiet=True)
+    assert result.counts.done == 30
+    files = fsspec.filesystem("memory")
+    ours = Path(made.root, "mixtures", "train-00000.parquet").read_bytes()
+    assert files.cat("/bucket/dataset/mixtures/train-00000.parquet") == ours
+    again = generate.generate(edited(), demo_sources, url, workers=0, quiet=True)[1]
+    assert again.shards_resumed == again.shards
+    assert check.check(dataset, workers=0, quiet=True) == ([], 30)
+    files.rm("/bucket", recursive=True)

@@ -2,14 +2,14 @@
 
     h[n] = sum over images i of a_i w(n - tau_i),  tau_i = d_i rate / c,  a_i = product of wall reflections / (4 pi d_i)
 
-over all images with tau_i < duration, where w(t) = sinc(t) (1 + cos(pi t / 40)) / 2 for |t| < 40 is the fractional-delay
-filter (81 taps, Hann) centred on the image's own delay.
+over all images of at most `max_order` reflections, where w(t) = sinc(t) (1 + cos(pi t / 40)) / 2 for |t| < 40 is the
+fractional-delay filter (81 taps, Hann) centred on the image's own delay.
 
 Conventions
-    Metres, seconds, Hz. Absorption is of energy, one value per wall: west (x = 0), east, south (y = 0), north, floor,
-    ceiling; each reflection multiplies the amplitude by sqrt(1 - absorption). Tap 0 is emission. A response has
-    ceil(duration x rate) + 40 taps: the filter of the last image is whole. Of images nearer than 40 taps the part of
-    the filter before tap 0 is cut off. No air absorption, no high-pass: reflections are all positive, so h has a mean.
+    Metres, Hz. Absorption is of energy, one value per wall: west (x = 0), east, south (y = 0), north, floor, ceiling;
+    each reflection multiplies the amplitude by sqrt(1 - absorption). Tap 0 is emission. The length depends on room,
+    order and rate only and holds the filter of the last image. Of images nearer than 40 taps the part of the filter
+    before tap 0 is cut off. No air absorption, no high-pass: reflections are all positive, so h has a mean.
     Bytes depend on the arguments alone: one thread, one order. The error against the sum above in double precision is
     about -115 dB of its energy.
 
@@ -35,7 +35,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -59,29 +59,33 @@ def impulse_response(
     *,
     size_m: Sequence[float],
     absorption: Sequence[float],
-    duration_s: float,
+    max_order: int,
     source_m: Sequence[float],
     microphone_m: Sequence[float],
     sample_rate: int,
 ) -> NDArray[np.float32]:
     """(taps,) float32. ValueError for a position outside the room, coincident ones, or an absorption outside [0, 1]."""
-    _check(size_m, absorption, source_m, microphone_m)
-    reach_m = SPEED_OF_SOUND * duration_s
-    reflection = np.sqrt(1 - np.asarray(absorption, dtype=np.float64))
-    axes = sorted(range(3), key=lambda k: -size_m[k])  # the shortest side has the most images: the innermost loop
-    tables = [
-        _axis(size_m[k], source_m[k], microphone_m[k], reflection[2 * k], reflection[2 * k + 1], reach_m) for k in axes
-    ]
-    delays = math.ceil(duration_s * sample_rate)
-    size = _transform_size(delays + 2 * _LEAD)
-    grid = np.zeros(2 * size, np.float32)
-    _spread(*tables[0], *tables[1], *tables[2], reach_m**2, 2 * sample_rate / SPEED_OF_SOUND, 2.0 * _LEAD, _table(), grid)
-    return _folded(grid)[_LEAD : _LEAD + delays + HALF_FILTER]
+    _check(size_m, absorption, max_order, source_m, microphone_m)
+    walls = np.sqrt(1 - np.asarray(absorption, dtype=np.float64)).reshape(3, 2)
+    axes = sorted(range(3), key=lambda k: size_m[k])  # the longest side innermost: neighbours add far apart (measured)
+    tables = [_axis(size_m[k], source_m[k], microphone_m[k], walls[k, 0], walls[k, 1], max_order) for k in axes]
+    # Farthest image: the vertex of |x| / length + |y| / width + |z| / height <= order, and a room's diagonal beyond.
+    reach_m = max_order * max(size_m) + math.hypot(*size_m)
+    last = math.ceil(reach_m / SPEED_OF_SOUND * sample_rate)
+    grid = np.zeros(2 * _transform_size(last + 2 * _LEAD), np.float32)
+    _spread(*tables[0], *tables[1], *tables[2], max_order, 2 * sample_rate / SPEED_OF_SOUND, _table(), grid)
+    return _folded(grid)[_LEAD : _LEAD + last + HALF_FILTER]
 
 
 def _check(
-    size: Sequence[float], absorption: Sequence[float], source: Sequence[float], microphone: Sequence[float]
+    size: Sequence[float],
+    absorption: Sequence[float],
+    max_order: int,
+    source: Sequence[float],
+    microphone: Sequence[float],
 ) -> None:
+    if max_order < 0:
+        raise ValueError(f"max_order must not be negative, got {max_order}")
     if len(absorption) != 6 or not all(0 <= a <= 1 for a in absorption):
         raise ValueError(f"absorption must be six values between 0 and 1, got {list(absorption)}")
     for name, position in (("source_m", source), ("microphone_m", microphone)):
@@ -94,23 +98,22 @@ def _check(
 # ---------------------------------------------------------------------------------------------------------- images
 
 
-def _axis(side: float, source: float, microphone: float, low: float, high: float, reach: float) -> Axis:
-    """Squared distances along one axis of all images within reach, ascending, and their products of reflections.
+def _axis(side: float, source: float, microphone: float, low: float, high: float, order: int) -> Axis:
+    """Squared distances along one axis of its images and their products of reflections: the source, then the two of
+    one reflection, the two of two, up to `order`.
 
-    Images lie at 2 n side + source, reflected |n| times by both walls, and at 2 n side - source, reflected |n - 1|
+    Images lie at 2 n side + source, reflected |n| times by either wall, and at 2 n side - source, reflected |n - 1|
     times by the wall at zero and |n| times by the other.
     """
-    last = math.ceil(reach / (2 * side)) + 1
-    n = np.arange(-last, last + 1)
-    apart = np.concatenate([2 * n * side + source, 2 * n * side - source]) - microphone
-    gain = np.concatenate([low ** abs(n) * high ** abs(n), low ** abs(n - 1) * high ** abs(n)])
-    order = np.argsort(apart**2, kind="stable")
-    order = order[apart[order] ** 2 < reach**2]
-    return apart[order] ** 2, gain[order]
+    n = np.concatenate([np.arange(-order, order + 1)] * 2)
+    turned = np.arange(n.size) >= n.size // 2
+    at_low, at_high = abs(n - turned), abs(n)
+    keep = np.argsort(at_low + at_high, kind="stable")[: 2 * order + 1]
+    apart = 2 * n * side + np.where(turned, -source, source) - microphone
+    return apart[keep] ** 2, (low**at_low * high**at_high)[keep]
 
 
-@intrinsic
-def _add_kernel(typing: Any, grid: Any, first: Any, table: Any, row: Any, between: Any, gain: Any) -> Any:
+def _vector_addition(typing: Any, grid: Any, first: Any, table: Any, row: Any, between: Any, gain: Any) -> Any:
     """grid[first : first + 8] += gain (table[row, :8] + between table[row, 8:]), as one vector operation.
 
     A loop over 8 costs three times as much: LLVM does not see that it may be one load, one store.
@@ -140,7 +143,10 @@ def _add_kernel(typing: Any, grid: Any, first: Any, table: Any, row: Any, betwee
     return types.void(grid, types.int64, table, types.int64, types.float32, types.float32), generate
 
 
-@numba.njit(cache=True)
+_add_kernel: Any = intrinsic(_vector_addition)
+
+
+@numba.njit(cache=True, error_model="numpy")
 def _spread(
     x2: Float,
     x_gain: Float,
@@ -148,37 +154,29 @@ def _spread(
     y_gain: Float,
     z2: Float,
     z_gain: Float,
-    reach2: float,
+    order: int,
     scale: float,
-    lead: float,
     table: NDArray[np.float32],
     grid: NDArray[np.float32],
 ) -> None:
-    """Add all images with x2 + y2 + z2 < reach2 to the grid, at lead + scale x distance."""
+    """Add all images to the grid, at 2 _LEAD + scale x distance. Entry i of an axis has (i + 1) // 2 reflections."""
     at = np.empty(z2.size, np.float64)
     amplitude = np.empty(z2.size, np.float64)
     for i in range(x2.size):
-        count = z2.size
-        for j in range(y2.size):
+        left = order - (i + 1) // 2
+        for j in range(2 * left + 1):
+            count = 2 * (left - (j + 1) // 2) + 1
             r2 = x2[i] + y2[j]
-            while count > 0 and r2 + z2[count - 1] >= reach2:
-                count -= 1
-            if count == 0:
-                break
             gain = x_gain[i] * y_gain[j] / (4 * math.pi)
-            if gain == 0:
-                continue
             for k in range(count):
                 distance = math.sqrt(r2 + z2[k])
-                at[k] = lead + scale * distance
+                at[k] = 2 * _LEAD + scale * distance
                 amplitude[k] = gain * z_gain[k] / distance
             for k in range(count):
                 whole = int(at[k])
-                part = (at[k] - whole) * _ROWS
-                row = int(part)
-                _add_kernel(
-                    grid, whole - _WIDTH // 2 + 1, table, row, np.float32(part - row), np.float32(amplitude[k])
-                )
+                past = (at[k] - whole) * _ROWS
+                row = int(past)
+                _add_kernel(grid, whole - _WIDTH // 2 + 1, table, row, np.float32(past - row), np.float32(amplitude[k]))
 
 
 # --------------------------------------------------------------------------------------------------------- kernels
@@ -191,7 +189,7 @@ def _kernel(x: Float) -> Float:
 
 @functools.cache
 def _table() -> NDArray[np.float32]:
-    """Row r: the kernel at the 8 points around a position r / 256 past a grid point, then its change to the next row."""
+    """Row r: the kernel at the 8 points around a position r / 256 past a grid point, then the change to row r + 1."""
     past = np.arange(_ROWS + 1)[:, np.newaxis] / _ROWS
     values = _kernel(np.arange(_WIDTH) - _WIDTH / 2 + 1 - past)
     table = np.hstack([values[:-1], np.diff(values, axis=0)]).astype(np.float32)
@@ -201,8 +199,8 @@ def _table() -> NDArray[np.float32]:
 
 def _transform_size(taps: int) -> int:
     """The next of 8, 9, 10, 12 times a power of two: few sizes, so that their filters are kept."""
-    octave = 2 ** max(1, math.ceil(math.log2(taps)) - 4)
-    return next(m * octave for m in (8, 9, 10, 12, 16) if m * octave >= taps)
+    eighth: int = 2 ** max(1, (taps - 1).bit_length() - 4)
+    return next(m * eighth for m in (8, 9, 10, 12, 16) if m * eighth >= taps)
 
 
 @functools.lru_cache(maxsize=64)
@@ -228,11 +226,12 @@ def _filter_spectrum(f: Float) -> Float:
 
 
 def _kernel_spectrum(f: Float) -> Float:
-    """The transform of k at f cycles per grid point, by Gauss-Legendre quadrature."""
+    """The transform of k at f cycles per grid point, by Gauss-Legendre quadrature over one half of it."""
     nodes, weights = np.polynomial.legendre.leggauss(40)
-    x = nodes * _WIDTH / 2
+    half = nodes > 0
+    x = nodes[half] * _WIDTH / 2
     spectrum = np.zeros_like(f)
-    for point, weight in zip(x, weights * _kernel(x) * _WIDTH / 2, strict=True):
+    for point, weight in zip(x, weights[half] * _kernel(x) * _WIDTH, strict=True):
         spectrum += weight * np.cos(2 * math.pi * point * f)
     return spectrum
 

@@ -4,12 +4,15 @@ Conventions
     Positions in metres, shape (n, 3); an RIR is (microphones, taps) float32 with tap 0 at emission, so that the direct
     sound of a source at distance d lies at d / c * sample_rate. Its scale is physical: the direct path has gain
     1 / (4 pi d). c = 343 m/s.
-    An image order stands for a time: (order + 1) x shortest diagonal / c, which is at least the RT60 that `sabine` was
-    given. All images within that time are summed and none after it, so no order is favoured by its direction.
+    A room is simulated 70 dB deep (`DEPTH_DB`). Images are kept by the number of their reflections: those left out
+    have lost 70 dB or more by reflection. (What arrives per second from a solid angle falls by these losses alone,
+    since spherical spreading and the number of images cancel. So this is the smallest set of images for a given energy
+    left out. A limit in time at the requested RT60 would leave out -35 to -50 dB, as shoeboxes decay slower than
+    Sabine's formula says.) And an RIR ends where what is left of its energy is 70 dB below the whole.
 
 Sources
     J. Allen, D. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979; Sabine's
-    formula for the absorption. `augment.images` does the sum, and says what of it is exact.
+    formula for the absorption. `augment.images` does the sum.
 """
 
 from __future__ import annotations
@@ -26,14 +29,14 @@ from augment.images import SPEED_OF_SOUND
 
 __all__ = ["SPEED_OF_SOUND", "Geometry", "geometry", "sabine", "simulate"]
 
-EARLY_S = 0.05
+DEPTH_DB = 70.0
 
 Positions = Sequence[Sequence[float]]
 
 
 def sabine(rt60_s: float, size_m: Sequence[float]) -> tuple[float, int] | None:
-    """Energy absorption of all walls and the image order that give `rt60_s` by Sabine's formula; None where no
-    absorption <= 1 does.
+    """Energy absorption of all walls that gives `rt60_s` by Sabine's formula, and the image order after which
+    `DEPTH_DB` are lost; None where no absorption <= 1 does.
     """
     length, width, height = size_m
     volume = length * width * height
@@ -41,7 +44,8 @@ def sabine(rt60_s: float, size_m: Sequence[float]) -> tuple[float, int] | None:
     absorption = 24 * math.log(10) * volume / (SPEED_OF_SOUND * surface * rt60_s)
     if absorption > 1:
         return None
-    return absorption, math.ceil(SPEED_OF_SOUND * rt60_s / _shortest_diagonal(size_m) - 1)
+    loss_db = -10 * math.log10(max(1 - absorption, 10 ** (-DEPTH_DB / 10)))
+    return absorption, math.ceil(DEPTH_DB / loss_db)
 
 
 def simulate(
@@ -53,17 +57,17 @@ def simulate(
     microphones_m: Positions,
     sample_rate: int,
 ) -> list[NDArray[np.float32]]:
-    """One RIR per source, of all images that arrive within the time `max_order` stands for, or within 50 ms of the
-    direct sound. ValueError for a position outside the room, a source on a microphone, an absorption outside [0, 1].
+    """One RIR per source. A row does not depend on the other microphones, but for the zeros at its end.
+
+    ValueError for a position outside the room, a source on a microphone, an absorption outside [0, 1].
     """
-    duration_s = (max_order + 1) * _shortest_diagonal(size_m) / SPEED_OF_SOUND
     return [
         _stack(
             [
                 images.impulse_response(
                     size_m=size_m,
                     absorption=[absorption] * 6,
-                    duration_s=max(duration_s, math.dist(source, microphone) / SPEED_OF_SOUND + EARLY_S),
+                    max_order=max_order,
                     source_m=source,
                     microphone_m=microphone,
                     sample_rate=sample_rate,
@@ -75,19 +79,20 @@ def simulate(
     ]
 
 
-def _shortest_diagonal(size_m: Sequence[float]) -> float:
-    """The least distance between neighbouring diagonals of a wall's grid of images: how far one more order reaches."""
-    length, width, height = size_m
-    return min(a * b / math.hypot(a, b) for a, b in ((length, width), (length, height), (width, height)))
-
-
 def _stack(channels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    out = np.zeros((len(channels), max(map(len, channels))), dtype=np.float32)
-    for row, channel in zip(out, channels, strict=True):
-        row[: len(channel)] = channel
-    if not np.isfinite(out).all() or not out.any(axis=1).all():
-        raise ValueError("the simulated RIR is silent or not finite")
+    ends = [_end(h) for h in channels]
+    out = np.zeros((len(channels), max(ends)), dtype=np.float32)
+    for row, channel, end in zip(out, channels, ends, strict=True):
+        row[:end] = channel[:end]
     return out
+
+
+def _end(h: NDArray[np.float32]) -> int:
+    """The number of taps after which no more than `DEPTH_DB` below the whole energy is left."""
+    left = np.cumsum(np.square(h[::-1], dtype=np.float64))
+    if not 0 < left[-1] < math.inf:
+        raise ValueError("the simulated RIR is silent or not finite")
+    return h.size - int(np.searchsorted(left, left[-1] * 10 ** (-DEPTH_DB / 10), side="right"))
 
 
 @dataclass(frozen=True)

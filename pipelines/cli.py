@@ -172,7 +172,7 @@ def generate(
         loaded, rows, out, workers=_workers(workers), quiet=quiet, retry_failed=retry_failed
     )
     say(f"{dataset.root}: {_outcome(result)}")
-    return _exit_code(result, loaded.failure_budget)
+    return _exit_code(result, loaded.failure_budget, dataset, "render-*")
 
 
 def _outcome(result: Any) -> str:
@@ -188,9 +188,13 @@ def _outcome(result: Any) -> str:
     return f"{', '.join(parts)}; {duration(result.seconds)}{resumed}"
 
 
-def _exit_code(result: Any, budget: float) -> int:
+def _exit_code(result: Any, budget: float, dataset: Any, pattern: str) -> int:
+    """1 where too many rows failed, with the first message of each reason."""
     if result.within_budget:
         return 0
+    first = {row.reason: row for row in reversed(dataset.aside("failed", pattern))}
+    for row in first.values():
+        warn(f"hubbub: {row.id} ({row.reason}): {row.message}")
     failed = sum(result.counts.failed.values())
     warn(
         f"hubbub: {failed} of {result.counts.rows_in} rows failed, more than the failure budget of {budget:.2%}; see "
@@ -284,7 +288,8 @@ def score(
     )
     for name, result in results.items():
         say(f"{name}: {result.counts.rows_out} scores; {_outcome(result)}")
-    return max(_exit_code(result, 0.001) for result in results.values())
+    found = Dataset(dataset)
+    return max(_exit_code(result, 0.001, found, f"score-{name}-*") for name, result in results.items())
 
 
 @app.command()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from manifests import corpora
 from manifests.schema import Source
@@ -15,6 +16,9 @@ from pipelines import cluster, scan
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "pipelines" / "demo_corpus"
+
+settings.register_profile("hubbub", deadline=None)  # a busy machine is no failure
+settings.load_profile("hubbub")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import subprocess
@@ -67,7 +68,7 @@ def one_by_one(
 
 
 def error_db(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(10 * np.log10(np.sum((found - wanted) ** 2) / np.sum(wanted**2)))
+    return float(10 * np.log10(np.sum((found - wanted) ** 2) / np.sum(wanted**2) + 1e-30))
 
 
 # the direct sound
@@ -94,7 +95,7 @@ def test_nothing_arrives_before_the_direct_sound() -> None:
     """Tap 0 is emission. What precedes the onset is the fractional delay's ripple, 40 taps long."""
     (h,) = simulate()
     onset = math.dist([1.2, 1.1, 1.5], [3.3, 2.4, 1.2]) / C * RATE
-    assert not h[0, : int(onset) - 40].any() or np.abs(h[0, : int(onset) - 40]).max() < 1e-5 * np.abs(h[0]).max()
+    assert np.abs(h[0, : int(onset) - 40]).max() < 1e-5 * np.abs(h[0]).max()
     assert np.abs(h[0, : int(onset) - 1]).max() < 0.25 * np.abs(h[0]).max()
     assert int(np.argmax(np.abs(h[0]))) == round(onset)
 
@@ -132,17 +133,15 @@ def test_angles_on_paper(source: tuple[float, ...], azimuth: float, elevation: f
 
 
 def test_every_image_is_there() -> None:
-    """Against the sum on paper. -110 dB of the energy is less than any 16-bit recording resolves."""
-    (h,) = simulate(size_m=[3.1, 2.7, 2.4], max_order=6, sources_m=[[1.1, 0.9, 1.5]], microphones_m=[[2.2, 1.7, 1.2]])
-    whole = h.shape[1] - 80  # the last images' filters are cut in the witness
-    wanted = one_by_one([3.1, 2.7, 2.4], 0.3, [1.1, 0.9, 1.5], [2.2, 1.7, 1.2], h.shape[1])
-    assert whole > 200
-    assert error_db(h[0, :whole], wanted[:whole]) < -105
+    """Against the sum on paper, as far as 20 orders reach in every direction."""
+    (h,) = simulate(size_m=[3.1, 2.7, 2.4], max_order=20, sources_m=[[1.1, 0.9, 1.5]], microphones_m=[[2.2, 1.7, 1.2]])
+    wanted = one_by_one([3.1, 2.7, 2.4], 0.3, [1.1, 0.9, 1.5], [2.2, 1.7, 1.2], 700)
+    assert error_db(h[0, :700], wanted) < -105  # less than any 16-bit recording resolves
 
 
 def test_pyroomacoustics_agrees() -> None:
     """The other implementation, with its delay of 40 taps and its missing 1 / (4 pi) put right. It reads its filters
-    from a table of 20 steps per tap, which costs it -40 to -50 dB.
+    from a table of 20 steps per tap, which leaves it at -53 dB.
     """
     pra.constants.set("num_threads", 1)
     before = pra.constants.get("rir_hpf_enable")
@@ -157,17 +156,21 @@ def test_pyroomacoustics_agrees() -> None:
     peer = room.rir[0][0][40:].astype(float) / (4 * math.pi)
     (h,) = simulate(max_order=30)
     head = slice(0, int(20 * 2.4 / C * RATE))  # 30 orders reach farther than this in every direction
-    assert error_db(h[0, head], peer[head]) < -35
+    assert error_db(h[0, head], peer[head]) < -50
 
 
-def test_a_response_lasts_as_long_as_its_order_says() -> None:
-    """(order + 1) x shortest diagonal / c, and 40 taps more for the filter of the last image."""
-    diagonal = 3 * 4 / 5  # of the 3 x 4 wall
-    for order in (8, 20):
-        (h,) = simulate(max_order=order)
-        assert h.shape == (1, math.ceil((order + 1) * diagonal / C * RATE) + 40)
-    (h,) = simulate(max_order=0)
-    assert h.shape[1] > (math.dist([1.2, 1.1, 1.5], [3.3, 2.4, 1.2]) / C + 0.05) * RATE
+@pytest.mark.parametrize(("size", "rt60_s"), [(SIZE, 0.5), ([3.0, 3.0, 2.5], 0.2), ([9.0, 7.0, 3.5], 0.7)])
+def test_what_the_image_order_leaves_out_is_little(size: list[float], rt60_s: float) -> None:
+    """50 dB is less than a listener or a metric notices of a room's end; and nothing follows the end but silence."""
+    absorption, order = rooms.sabine(rt60_s, size) or (0, 0)
+    (h,) = simulate(size_m=size, absorption=absorption, max_order=order, microphones_m=[[2.3, 2.0, 1.2]])
+    (more,) = simulate(size_m=size, absorption=absorption, max_order=2 * order, microphones_m=[[2.3, 2.0, 1.2]])
+    taps = max(h.shape[1], more.shape[1])
+    whole, found = np.zeros(taps), np.zeros(taps)
+    whole[: more.shape[1]], found[: h.shape[1]] = more[0], h[0]
+    assert error_db(found, whole) < -50
+    assert rt60_s * RATE < h.shape[1] < 3 * rt60_s * RATE
+    assert h[0, -1] != 0
 
 
 def test_more_absorption_is_less_reverberation() -> None:
@@ -213,8 +216,6 @@ def test_another_process_gives_the_same_bytes() -> None:
         "max_order=8, sources_m=[[1.2, 1.1, 1.5]], microphones_m=[[3.3, 2.4, 1.2]], sample_rate=16000); "
         "print(hashlib.sha256(h.tobytes()).hexdigest())"
     )
-    import hashlib
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == hashlib.sha256(simulate()[0].tobytes()).hexdigest()
 
@@ -223,13 +224,12 @@ def test_another_process_gives_the_same_bytes() -> None:
 
 
 def test_sabine_by_hand() -> None:
-    """5 x 4 x 3 m: 60 m3, 94 m2; 24 ln 10 / 343 = 0.16111; 0.16111 x 60 / (94 x 0.5) = 0.2057. Image order: sound
-    that makes 343 x 0.5 = 171.5 m crosses the shortest diagonal, 12 / 5 = 2.4 m, 71.5 times.
-    """
-    absorption, order = rooms.sabine(0.5, [5, 4, 3]) or (0, 0)
+    """5 x 4 x 3 m: 60 m3, 94 m2; 24 ln 10 / 343 = 0.16111; 0.16111 x 60 / (94 x 0.5) = 0.2057."""
+    absorption, _ = rooms.sabine(0.5, [5, 4, 3]) or (0, 0)
     assert absorption == pytest.approx(0.2057, abs=1e-4)
-    assert order == 71
-    assert 24 * math.log(10) / C * 60 / (94 * absorption) == pytest.approx(0.5)
+    assert rooms.sabine(1.0, [5, 4, 3])[0] == pytest.approx(absorption / 2)
+    orders = [rooms.sabine(rt60_s, [5, 4, 3])[1] for rt60_s in (0.2, 0.4, 0.8)]
+    assert 1 < orders[0] < orders[1] < orders[2]
 
 
 @settings(max_examples=60)
@@ -237,11 +237,12 @@ def test_sabine_by_hand() -> None:
 def test_sabine_is_that_of_pyroomacoustics(size: tuple[float, ...], rt60_s: float) -> None:
     found = rooms.sabine(rt60_s, size)
     try:
-        absorption, order = pra.inverse_sabine(rt60_s, list(size), c=C)
+        absorption, _ = pra.inverse_sabine(rt60_s, list(size), c=C)
     except ValueError:
         assert found is None
         return
-    assert found == (pytest.approx(absorption), order)
+    assert found is not None
+    assert found[0] == pytest.approx(absorption)
 
 
 def test_what_no_wall_can_absorb_is_none() -> None:

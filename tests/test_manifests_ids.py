@@ -78,6 +78,7 @@ def test_mixture_ids_do_not_collide() -> None:
         ({}, {"a": None}, "a: was absent, now null"),
         ({"b": 1, "a": "x"}, {"b": 2, "a": "y"}, 'a: was "x", now "y"'),
         ({"a": {"b": 1}}, {"a": 3}, 'a: was {"b": 1}, now 3'),
+        (dict.fromkeys("hgfedcba", 1), dict.fromkeys("abcdefgh", 2), "a: was 1, now 2"),  # the first by name
     ],
 )
 def test_first_difference(old: object, new: object, said: str | None) -> None:

@@ -334,16 +334,28 @@ def test_the_plan_command_reads_no_audio(demo_sources: list[Source]) -> None:
 
 
 def ray_workers_at_work() -> list[int]:
-    """Process ids of Ray workers that run a shard now: Ray writes the task's name into the process title."""
+    """Process ids of this session's workers that run a shard now: Ray writes the task's name into the process title."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             title = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if title.startswith(b"ray::run_shard"):
+        if title.startswith(b"ray::run_shard") and os.getpid() in ancestors(int(folder.name)):
             found.append(int(folder.name))
     return found
+
+
+def ancestors(pid: int) -> list[int]:
+    """The parent of a process, its parent, and so on."""
+    out = []
+    while pid > 1:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            break
+        out.append(pid)
+    return out
 
 
 @pytest.mark.ray

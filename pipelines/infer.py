@@ -285,7 +285,7 @@ def infer(
         item_timeout_s=spec.timeout_s,
         label=f"infer {spec.name}",
         system_id=system.system_id,
-        actors=True,
+        actors=spec.kind == "python",  # only those hold a model
         num_gpus=spec.num_gpus,
     )
     result = engine.run(

@@ -128,6 +128,7 @@ def test_a_constant_is_itself() -> None:
 def test_a_grid_is_picked_not_drawn() -> None:
     grid = Distribution.model_validate({"grid": [-5, 0, "x"]})
     assert [sample(grid, generator(0), cell=i) for i in range(4)] == [-5.0, 0.0, "x", -5.0]
+    assert sample(grid, generator(0)) == -5.0
 
 
 def test_values_are_rounded_before_they_are_used() -> None:
@@ -189,6 +190,11 @@ def test_every_pass_has_its_own_order() -> None:
     assert dealt(Balanced(range(20), 1, "train"), 100) == found
     assert dealt(Balanced(range(20), 2, "train"), 20) != found[:20]
     assert dealt(Balanced(range(20), 1, "test"), 20) != found[:20]
+
+
+def test_the_order_is_golden() -> None:
+    """Which utterance a row gets rests on it."""
+    assert "".join(dealt(Balanced("abcdef", 2026, "train", "speech order"), 18)) == "ecabdffcbaedefcbad"
 
 
 def test_all_orders_are_equally_likely() -> None:

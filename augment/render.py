@@ -241,7 +241,7 @@ def _written(
 
 
 def _round(x: NDArray[Any], bits: int) -> Grid:
-    grid: Grid = np.rint(np.asarray(x, dtype=np.float64) * 2 ** (bits - 1)).astype(np.int32)
+    grid: Grid = np.rint(x * np.float32(2 ** (bits - 1))).astype(np.int32)  # a power of two: exact in float32
     return grid
 
 

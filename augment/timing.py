@@ -13,6 +13,7 @@ Source
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,10 +41,14 @@ def assemble(pieces: Sequence[Piece], *, length: int) -> Signal:
     return out
 
 
+@functools.lru_cache(maxsize=8)
 def fade_slopes(frames: int) -> tuple[Signal, Signal]:
-    """The slopes (out, in) of an equal-power cross-fade, each (frames,)."""
+    """The slopes (out, in) of an equal-power cross-fade, each (frames,), read-only."""
     phase = np.pi / 2 * (np.arange(frames) + 0.5) / max(frames, 1)
-    return np.cos(phase).astype(np.float32), np.sin(phase).astype(np.float32)
+    slopes = np.cos(phase).astype(np.float32), np.sin(phase).astype(np.float32)
+    for slope in slopes:
+        slope.setflags(write=False)
+    return slopes
 
 
 def _overlaps(pieces: Sequence[Piece]) -> list[int]:

@@ -72,7 +72,7 @@ class Estimate:
 # Only estimates rest on them.
 BYTES_PER_SAMPLE = {"flac24": 2.2, "flac16": 1.2, "wav_float32": 4.0}
 CORE_S_PER_AUDIO_S = 0.0012
-CORE_S_PER_SIMULATED_ROOM = 0.35
+CORE_S_PER_SIMULATED_ROOM = 0.005
 
 
 def make_plan(recipe: Recipe, sources: Sequence[Source]) -> tuple[dict[str, list[Plan]], list[Source], Estimate]:
@@ -124,6 +124,9 @@ def _shards(recipe: Recipe, rows: dict[str, list[Plan]]) -> dict[str, list[Plan]
 # --------------------------------------------------------------------------------------------- render, in a worker
 
 
+WHOLE_NOISE_S = 30.0
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a render worker needs beside its shard."""
@@ -168,14 +171,27 @@ def _sources(root: str, digest: str) -> dict[str, Source]:
 
 
 def _load(sources: dict[str, Source], rate: int, segment: Segment) -> Any:
-    """The samples of a segment at the mixture's rate, exactly `segment.length` of them."""
+    """The samples of a segment at the mixture's rate, exactly `segment.length` of them.
+
+    A short noise is decoded and resampled whole and kept, because loops and later rows cut it again; of anything else
+    only the stretch is read. Which of the two depends on the source alone, so that no byte depends on what was kept.
+    """
     import numpy as np
 
-    x = audio.read_segment(
-        sources[segment.source_id].uri, start=segment.start, frames=segment.frames, channel=segment.channel
-    )
-    x = audio.resample(x, segment.sample_rate, rate)[: segment.length]
+    source, own = sources[segment.source_id], segment.sample_rate
+    if source.kind == "noise" and (source.duration_s or 0.0) <= WHOLE_NOISE_S:
+        start = -(-segment.start * rate // own)
+        x = _noise(source.uri, source.frames or 0, segment.channel, own, rate)[start : start + segment.length]
+    else:
+        stretch = audio.read_segment(source.uri, start=segment.start, frames=segment.frames, channel=segment.channel)
+        x = audio.resample(stretch, own, rate)[: segment.length]
     return np.pad(x, (0, segment.length - len(x)))
+
+
+@functools.lru_cache(maxsize=32)
+def _noise(uri: str, frames: int, channel: int, own_rate: int, rate: int) -> Any:
+    """One channel of a short noise at the mixture's rate."""
+    return audio.resample(audio.read_segment(uri, start=0, frames=frames, channel=channel), own_rate, rate)
 
 
 def _load_rir(sources: dict[str, Source], rate: int, talker: Talker) -> Any:

@@ -611,6 +611,25 @@ def test_redraws_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
+    "sometimes",
+    [
+        {"size_m": {"length": {"uniform": [0.5, 3]}}, "distance_m": 0.7},  # nothing between the margins
+        {
+            "rt60_s": {"uniform": [0.05, 0.5]},
+            "size_m": {"length": 8, "width": 8, "height": 4},
+        },  # walls absorb too little
+        {"distance_m": {"uniform": [0.5, 30]}},
+        {"talker_height_m": {"uniform": [1.2, 5]}},
+        {"microphone_height_m": {"uniform": [1.2, 5]}},
+    ],
+)
+def test_everything_about_a_room_is_drawn_again(sometimes: dict[str, Any]) -> None:
+    """Each of these is infeasible for some draws, so a quantity that kept its first draw would never get a room."""
+    rows = plan([*speech(1), *noises(1)], 30, rooms={"probability": 1} | sometimes)
+    assert sum(row.room.redraws > 0 for row in rows if row.room) > 5
+
+
+@pytest.mark.parametrize(
     "impossible",
     [
         {"rt60_s": 0.05, "size_m": {"length": 10, "width": 10, "height": 10}},  # no wall absorbs that much

@@ -117,11 +117,12 @@ def test_speech_needs_its_seconds_of_activity_and_noise_does_not() -> None:
         source("short", duration_s=0.9, activity=1.0),
         source("just", duration_s=1.25, activity=0.8),
         source("unknown", activity=None),
+        source("endless", activity=1.0, duration_s=None),
     ]
     quiet = [source("m", "noise", activity=None, duration_s=0.1)]
     found, left_out = usable(recipe(talkers={"min_active_s": 1.0}), sources + quiet)
     assert [s.source_id for s in found] == ["just", "long", "m"]
-    assert left_out == {"speech: talkers.min_active_s (less than 1 s of active speech)": 2}
+    assert left_out == {"speech: talkers.min_active_s (less than 1 s of active speech)": 3}
 
 
 def test_a_source_is_counted_under_the_first_rule_that_refuses_it() -> None:
@@ -182,6 +183,16 @@ def test_a_kind_without_sources_stops_the_build(sources: list[Source], changes: 
     with pytest.raises(UserError) as caught:
         usable(recipe(**changes), sources)
     assert said in str(caught.value)
+
+
+def test_why_nothing_is_left_is_said_rule_by_rule() -> None:
+    sources = [source("a", status="rejected", reason="silent"), source("b", language="de"), source("c", language="fr")]
+    other = source("n2", "noise", sample_rate=8000)
+    with pytest.raises(UserError) as caught:
+        usable(recipe(**select("en")), [*sources, *NOISE, other])
+    assert str(caught.value).endswith(
+        "Left out: 2 by speech: select.speech.language, 1 by speech: status rejected (silent)"
+    )
 
 
 # mistakes

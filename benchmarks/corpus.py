@@ -69,7 +69,7 @@ def make(folder: str | Path, *, clips: int, others: int | None = None) -> Corpus
     files = [f for kind, group in signals.items() for f in _written(Path(folder, kind), kind, group)]
     sources, _, _ = scan(files, str(Path(folder, "sources.parquet")), workers=0, quiet=True)
     facts = {
-        "name": str(root) if root != DEMO else "pipelines/demo_corpus (synthetic)",
+        "name": "real recordings" if root != DEMO else "pipelines/demo_corpus (synthetic)",
         **{f"{kind}_files": len(group) for kind, group in signals.items()},
         "rirs": "measured" if rirs else "decaying noise",
         "rir_s_median": round(statistics.median(len(h) for h in signals["rir"]) / RATE, 3),

@@ -261,7 +261,7 @@ def is_done(stage: Stage, shard: Shard) -> Counts | None:
         return None
     try:
         footer = parquet.read_footer(stage.file(shard))
-    except (OSError, ValueError):
+    except UserError:  # torn, or no Parquet at all
         return None
     if footer.get("digest") != stage.shard_digest(shard) or footer.get("rows_in") != str(shard.rows):
         return None

@@ -133,6 +133,12 @@ def test_resampling_agrees_with_sines_on_paper_and_with_scipy(rate: int, to: int
     assert db((y - peer)[inside]) < -60  # scipy's shorter filter
 
 
+def test_resampling_keeps_all_that_fits() -> None:
+    """Up to 90 % of the lower Nyquist rate."""
+    x = sines([7200.0], 48_000, 48_000).astype(np.float32)
+    assert db((audio.resample(x, 48_000, 16_000) - sines([7200.0], 16_000, 16_000))[1600:-1600]) < -110
+
+
 def test_resampling_down_removes_what_does_not_fit() -> None:
     x = sines([11_000.0], 48_000, 48_000).astype(np.float32)
     assert db(audio.resample(x, 48_000, 16_000)[1600:-1600]) < -110

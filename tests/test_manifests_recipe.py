@@ -183,6 +183,7 @@ MISTAKES = [
     ("noise: {snr_db: {uniform: [a, 5]}}", "noise.snr_db: uniform wants two numbers, got ['a', 5]"),
     ("noise: {snr_db: {loguniform: [0, 5]}}", "noise.snr_db: loguniform wants low > 0, got [0, 5]"),
     ("noise: {snr_db: {integers: [0.5, 5]}}", "noise.snr_db: integers wants whole numbers, got [0.5, 5]"),
+    ("noise: {snr_db: {integers: [0, 5.5]}}", "noise.snr_db: integers wants whole numbers, got [0, 5.5]"),
     ("noise: {snr_db: {normal: [0, -1]}}", "noise.snr_db: normal wants [mean, std] with std >= 0, got [0, -1]"),
     ("noise: {snr_db: {uniform: [0, 1], grid: [1]}}", "noise.snr_db: a number or one of uniform, loguniform,"),
     ("noise: {snr_db: [0, 1]}", "noise.snr_db: a number or one of uniform, loguniform,"),
@@ -390,6 +391,7 @@ def test_the_order_of_keys_means_nothing() -> None:
     assert all(d == found[0] for d in found)
     assert (found[0].values, found[0].weights) == ([-3, 0, 10], [0.2, 0.5, 0.3])
     assert snr("{choice: [2, 1]}") == snr("{choice: [1, 2]}")
+    assert snr("{choice: [10, 9]}").values == [9, 10]
     assert snr("{grid: [2, 1]}") != snr("{grid: [1, 2]}")
 
 

@@ -1,0 +1,45 @@
+"""`python -m benchmarks.readme`: write the table between the benchmark marks of README.md from benchmarks/results/*.json."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+__all__ = ["section", "update"]
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+MARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", flags=re.DOTALL)
+SAID = {
+    ("render", "fresh_room_mics_1"): "a 10 s mixture, fresh simulated room, two FLAC stems into Parquet",
+    ("render", "measured_rir_mics_1"): "the same with a measured RIR",
+    ("score", "packages_only"): "seven metrics of a 10 s pair; peer: what pesq and pystoi cost alone",
+    ("score", "naive_loop"): "the same; peer: a loop over pesq, pystoi and mir_eval",
+    ("engine", "workers_2"): "two Ray workers; peer: one (wall time)",
+}
+
+
+def section(results: dict[str, dict[str, Any]]) -> str:
+    """The table, with the machine named."""
+    machine, corpus = (results["render"][key] for key in ("machine", "corpus"))
+    lines = ["| what | hubbub | peer | ratio |", "|---|--:|--:|--:|"]
+    for (name, key), said in SAID.items():
+        entry = results[name]["results"][key]
+        speed = f" ({entry['times_real_time']:.0f} x real time per core)" if "times_real_time" in entry else ""
+        lines.append(f"| {said} | {entry['ours_ms']:.1f} ms{speed} | {entry['peer_ms']:.1f} ms | {entry['ratio']:.2f} |")
+    where = f"{machine['processor']}, {machine['cpus']} cores, {machine['system']}, Python {machine['python']}"
+    lines += ["", f"Medians in turn in one process, one thread a library. Machine: {where}. Audio: {corpus['name']}."]
+    lines += ["Made by `python -m benchmarks all` and `python -m benchmarks.readme`; peers and versions are in `benchmarks/results/`."]
+    return "\n".join(lines) + "\n"
+
+
+def update() -> None:
+    """Rewrite the section."""
+    results = {name: json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("render", "score", "engine")}
+    README.write_text(MARKS.sub(lambda m: m[1] + section(results) + m[2], README.read_text()))
+
+
+if __name__ == "__main__":
+    update()

@@ -186,7 +186,7 @@ def _talker(
         level_dbfs=draw.value("talkers.level_dbfs", recipe.talkers.level_dbfs) if first else None,
         level_kind=recipe.talkers.level,
         sir_db=None if first else draw.value("talkers.sir_db", recipe.talkers.sir_db, number),
-        transcript=" ".join(s.transcript for s in used if s.transcript) if all(s.transcript for s in used) else None,
+        transcript=_transcript(segments, used),
         language=utterance.language,
         gender=utterance.gender,
         position_m=place.position_m,
@@ -195,6 +195,17 @@ def _talker(
         rir_sample_rate=place.rir.sample_rate if place.rir else None,
     )
     return talker, used
+
+
+def _transcript(segments: Sequence[Segment], used: Sequence[Source]) -> str | None:
+    """What is said: known only where every utterance has a transcript and none was cut."""
+    whole = all(_is_whole(segment, source) for segment, source in zip(segments, used, strict=True))
+    return " ".join(s.transcript or "" for s in used) if whole and all(s.transcript for s in used) else None
+
+
+def _is_whole(segment: Segment, source: Source) -> bool:
+    """Whether a segment is all of its source, but for the rounding of its length to the mixture's rate."""
+    return (source.frames or 0) - segment.frames <= 0.001 * segment.sample_rate
 
 
 def _speech_track(

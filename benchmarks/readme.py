@@ -28,16 +28,22 @@ def section(results: dict[str, dict[str, Any]]) -> str:
     for (name, key), said in SAID.items():
         entry = results[name]["results"][key]
         speed = f" ({entry['times_real_time']:.0f} x real time per core)" if "times_real_time" in entry else ""
-        lines.append(f"| {said} | {entry['ours_ms']:.1f} ms{speed} | {entry['peer_ms']:.1f} ms | {entry['ratio']:.2f} |")
+        lines.append(
+            f"| {said} | {entry['ours_ms']:.1f} ms{speed} | {entry['peer_ms']:.1f} ms | {entry['ratio']:.2f} |"
+        )
     where = f"{machine['processor']}, {machine['cpus']} cores, {machine['system']}, Python {machine['python']}"
     lines += ["", f"Medians in turn in one process, one thread a library. Machine: {where}. Audio: {corpus['name']}."]
-    lines += ["Made by `python -m benchmarks all` and `python -m benchmarks.readme`; peers and versions are in `benchmarks/results/`."]
+    lines += [
+        "Made by `python -m benchmarks all` and `python -m benchmarks.readme`; peers and versions are in `benchmarks/results/`."
+    ]
     return "\n".join(lines) + "\n"
 
 
 def update() -> None:
     """Rewrite the section."""
-    results = {name: json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("render", "score", "engine")}
+    results = {
+        name: json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("render", "score", "engine")
+    }
     README.write_text(MARKS.sub(lambda m: m[1] + section(results) + m[2], README.read_text()))
 
 

@@ -55,6 +55,8 @@ def _refusal(recipe: Recipe, source: Source) -> str | None:
     """Why the recipe may not use a source, or None."""
     if source.status != "ok":
         return f"status rejected ({source.reason})"
+    if source.split and source.split not in recipe.splits:
+        return f"its corpus puts it in the split '{source.split}', which the recipe does not have"
     rate = source.sample_rate or 0
     if recipe.resample == "never" and rate != recipe.sample_rate:
         return f"resample: never (rate is not {recipe.sample_rate})"

@@ -644,3 +644,14 @@ def test_an_infeasible_room_is_named(impossible: dict[str, Any]) -> None:
         UserError, match=r"split 'train', row 0: no feasible room in 21 draws. Check rooms.size_m, rt60_s"
     ):
         plan([*speech(1), *noises(1)], rooms={"probability": 1, "max_redraws": 20} | impossible)
+
+
+def test_a_cut_utterance_has_no_transcript() -> None:
+    """Half of what was said is not what the transcript says, and a word error rate would count the rest."""
+    long = [source(f"s{i}", seconds=6.0, speaker_id=f"p{i}", transcript="all of it") for i in range(4)]
+    short = [source(f"t{i}", seconds=1.5, rate=22050, speaker_id=f"q{i}", transcript="all of it") for i in range(4)]
+    rows = plan([*long, *short, *noises(3)], rows=16, clip_s=3.0)
+    for row in rows:
+        (talker,) = row.talkers
+        expected = "all of it" if talker.segments[0].source_id.startswith("t") else None
+        assert talker.transcript == expected

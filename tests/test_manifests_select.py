@@ -211,3 +211,11 @@ def test_why_nothing_is_left_is_said_rule_by_rule() -> None:
 def test_a_mistake_in_select_is_named(conditions: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         usable(recipe(select={"speech": conditions}), [source("s", language="en", channels=1), *NOISE])
+
+
+def test_a_split_that_the_corpus_fixes_and_the_recipe_lacks_is_left_out() -> None:
+    """A corpus's test data must not land in train because a recipe has no split of that name."""
+    sources = [source("a"), source("b", split="train"), source("c", split="test"), source("n", kind="noise")]
+    found, left_out = usable(recipe(splits={"train": 1}), sources)
+    assert {s.source_id for s in found} == {"a", "b", "n"}
+    assert left_out == {"speech: its corpus puts it in the split 'test', which the recipe does not have": 1}

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.readme`: write the table between the benchmark marks of README.md from benchmarks/results/*.json."""
+"""`python -m benchmarks.readme`: write the table between the marks of README.md from benchmarks/results/*.json."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def section(results: dict[str, dict[str, Any]]) -> str:
     where = f"{machine['processor']}, {machine['cpus']} cores, {machine['system']}, Python {machine['python']}"
     lines += ["", f"Medians in turn in one process, one thread a library. Machine: {where}. Audio: {corpus['name']}."]
     lines += [
-        "Made by `python -m benchmarks all` and `python -m benchmarks.readme`; peers and versions are in `benchmarks/results/`."
+        "From `python -m benchmarks all` by `python -m benchmarks.readme`; peers and versions: `benchmarks/results/`."
     ]
     return "\n".join(lines) + "\n"
 

@@ -15,13 +15,29 @@ from typing import IO, Any
 
 from manifests.errors import UserError
 
-__all__ = ["exists", "is_url", "join", "listing", "open_read", "read_bytes", "remove", "sweep", "write_bytes"]
+__all__ = [
+    "absolute",
+    "exists",
+    "is_url",
+    "join",
+    "listing",
+    "open_read",
+    "read_bytes",
+    "remove",
+    "sweep",
+    "write_bytes",
+]
 
 _TEMPORARY = ".hubbub-tmp"
 
 
 def is_url(uri: str) -> bool:
     return "://" in uri
+
+
+def absolute(uri: str) -> str:
+    """`uri` as it is named from anywhere: a relative path from the root, without a slash at the end."""
+    return uri.rstrip("/") if is_url(uri) else os.path.abspath(uri)
 
 
 def join(uri: str, *parts: str) -> str:

@@ -32,9 +32,12 @@ SHARD_GLOB = "*-[0-9][0-9][0-9][0-9][0-9].parquet"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset by its folder (path or URL)."""
+    """A dataset by its folder (path or URL). Relative paths become absolute: a worker's current folder may be another."""
 
     root: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", storage.absolute(self.root))
 
     def path(self, *parts: str) -> str:
         return storage.join(self.root, *parts)

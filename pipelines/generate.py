@@ -7,7 +7,6 @@ A shard holds rows of one split (`train-00003`), so that a split can grow withou
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -274,7 +273,7 @@ def generate(
     retry_failed: bool = False,
 ) -> tuple[Dataset, engine.Result]:
     """Plan, render and seal a dataset in folder `out`. A folder that holds a part of it is completed."""
-    dataset = Dataset(out.rstrip("/"))
+    dataset = Dataset(out)
     rows, kept, estimate = make_plan(recipe, sources)
     digest = sources_digest(kept)
     dataset.check_same(recipe, digest)
@@ -311,7 +310,7 @@ def generate(
 
 def render_stage(dataset: Dataset, recipe: Recipe, digest: str) -> engine.Stage:
     settings = Settings(
-        root=dataset.root if storage.is_url(dataset.root) else os.path.abspath(dataset.root),
+        root=dataset.root,
         stems=tuple(recipe.write.stems),
         encoding=recipe.write.encoding,
         peak=recipe.write.peak,

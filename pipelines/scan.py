@@ -224,7 +224,7 @@ def scan(
     """Scan files into the table `out`. Returns its rows, the engine's result and how many rows an earlier scan
     provided.
     """
-    found = _unique(found)
+    found, out = _unique(found), storage.absolute(out)
     jobs = [Job(f, *_stat(f.uri)) for f in found]
     known = _known(out)
     kept = {job.found.uri: known[job.found.uri] for job in jobs if _unchanged(job, known)}

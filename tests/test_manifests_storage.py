@@ -209,3 +209,10 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(fsspec.core, "url_to_fs", no_s3fs)
     with pytest.raises(UserError, match=r"s3://bucket/x: Install s3fs.*pip install 'hubbub\[s3\]'"):
         storage.read_bytes("s3://bucket/x")
+
+
+def test_absolute_names_a_folder_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("here/there/") == str(tmp_path / "here" / "there")
+    assert storage.absolute(str(tmp_path)) == str(tmp_path)
+    assert storage.absolute("s3://bucket/folder/") == "s3://bucket/folder"

@@ -32,7 +32,7 @@ SHARD_GLOB = "*-[0-9][0-9][0-9][0-9][0-9].parquet"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset by its folder (path or URL). Relative paths become absolute: a worker's current folder may be another."""
+    """A dataset by its folder (path or URL). A relative path becomes absolute: workers may run in another folder."""
 
     root: str
 

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -265,8 +266,6 @@ def is_done(stage: Stage, shard: Shard) -> Counts | None:
         return None
     if footer.get("digest") != stage.shard_digest(shard) or footer.get("rows_in") != str(shard.rows):
         return None
-    import json
-
     return Counts(
         rows_in=int(footer["rows_in"]),
         rows_out=int(footer["rows"]),
@@ -287,15 +286,16 @@ def run(
     budget: float = 0.001,
     retry_failed: bool = False,
     quiet: bool = False,
+    keep: Collection[str] = (),
 ) -> Result:
     """Run a stage over shards with `workers` processes on Ray (0: in this process), skipping what is done.
 
-    Stale temporary files and shards that this run does not have are removed. `within_budget` says whether the share of
-    failed rows is at most `budget`.
+    Stale temporary files and shards that neither this run has nor `keep` names are removed. `within_budget` says whether
+    the share of failed rows is at most `budget`.
     """
     began = time.monotonic()
     storage.sweep(stage.out)
-    _remove_strangers(stage, shards)
+    _remove_strangers(stage, {*keep, *(s.name for s in shards)})
     found = {shard.name: is_done(stage, shard) for shard in shards}
     if retry_failed:
         found = {name: None if counts and counts.failed else counts for name, counts in found.items()}
@@ -317,10 +317,9 @@ def run(
     )
 
 
-def _remove_strangers(stage: Stage, shards: Sequence[Shard]) -> None:
-    names = {f"{s.name}.parquet" for s in shards}
+def _remove_strangers(stage: Stage, names: Collection[str]) -> None:
     for name in storage.listing(stage.out, "*.parquet"):
-        if name not in names:
+        if name.removesuffix(".parquet") not in names:
             shard = Shard(name.removesuffix(".parquet"), 0)
             for table in ("dropped", "failed", "timings"):
                 storage.remove(stage.side_file(table, shard))

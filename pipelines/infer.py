@@ -289,7 +289,13 @@ def infer(
         num_gpus=spec.num_gpus,
     )
     result = engine.run(
-        stage, mixture_shards(dataset, shards), workers=workers, budget=1.0, quiet=quiet, retry_failed=retry_failed
+        stage,
+        mixture_shards(dataset, shards),
+        workers=workers,
+        budget=1.0,
+        quiet=quiet,
+        retry_failed=retry_failed,
+        keep=dataset.shard_names(),  # estimates of another split stay
     )
     parquet.write_rows(dataset.path("systems", f"{system.system_id}.parquet"), [system], System)
     statuses = estimate_statuses(dataset, system.system_id, shards)

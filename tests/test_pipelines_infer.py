@@ -168,6 +168,16 @@ def test_a_module_that_does_not_import_is_a_users_mistake(dataset: Dataset) -> N
         infer(dataset, system("cannot_load"), workers=0)
 
 
+def test_another_split_adds_to_the_estimates_that_are_there(dataset: Dataset) -> None:
+    spec = system("halve", name="both-splits")
+    row, *_ = infer(dataset, spec, workers=0, quiet=True)
+    _, result, *_ = infer(dataset, spec, workers=0, quiet=True, split="train")
+    assert result.counts.done == 4
+    names = dataset.shard_names(f"estimates/{row.system_id}")
+    assert {name.split("-")[0] for name in names} == {"test", "train"}
+    assert infer(dataset, spec, workers=0, quiet=True, split="all")[1].shards_resumed == len(names)
+
+
 def test_a_changed_asset_or_setting_is_another_system(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "gain.txt").write_text("0.5")
     (tmp_path / "mine.yaml").write_text(

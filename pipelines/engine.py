@@ -290,8 +290,8 @@ def run(
 ) -> Result:
     """Run a stage over shards with `workers` processes on Ray (0: in this process), skipping what is done.
 
-    Stale temporary files and shards that neither this run has nor `keep` names are removed. `within_budget` says whether
-    the share of failed rows is at most `budget`.
+    Stale temporary files and shards that neither this run has nor `keep` names are removed. `within_budget` says
+    whether the share of failed rows is at most `budget`.
     """
     began = time.monotonic()
     storage.sweep(stage.out)

@@ -216,7 +216,7 @@ def _filter_spectrum(f: Float) -> Float:
     """The transform of w: a rectangle convolved with the transform of the Hann window."""
 
     def edge(g: Float) -> Float:
-        return special.sici(2 * math.pi * HALF_FILTER * g)[0] / math.pi
+        return np.asarray(special.sici(2 * math.pi * HALF_FILTER * g)[0] / math.pi, dtype=np.float64)
 
     def windowed(g: Float) -> Float:
         return edge(g + 0.5) - edge(g - 0.5)

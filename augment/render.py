@@ -24,6 +24,7 @@ from augment import acoustics, levels, rooms, targets, timing
 from augment.acoustics import Acoustics
 from augment.convolve import convolve
 from manifests.errors import Refused
+from manifests.recipe import stem_columns
 from manifests.schema import NoiseMeasure, NoiseTrack, Plan, Segment, Talker, TalkerMeasure
 
 __all__ = ["Rendered", "Response", "measured_response", "render"]
@@ -266,7 +267,7 @@ def _measured(
     kind = plan.noises[0].snr_kind if plan.noises else "p56_active"
     total = each[0].get(kind) if len(each) == 1 else _snr(talkers[0], grid["noise"][0] * step, kind, span, rate)
     others: Signal | None = np.asarray(np.sum(talkers[1:], axis=0, dtype=np.float32)) if len(talkers) > 1 else None
-    written = {name: grid[name] for name in _stem_names(stems, len(talkers))}
+    written = {name: grid[name] for name in stem_columns(stems, len(talkers))}
     residual = grid["mixture"] - sum(grid[f"talker_{k + 1}"] for k in range(len(talkers))) - grid["noise"]
     measures = [_talker_measure(plan, k, talkers[k], activities, responses[k]) for k in range(len(talkers))]
     return Rendered(
@@ -282,15 +283,6 @@ def _measured(
         talkers=measures,
         noises=[_noise_measure(n, snr) for n, snr in zip(heard, each, strict=True)],
     )
-
-
-def _stem_names(stems: Sequence[str], talkers: int) -> list[str]:
-    """Column names of the stems that a recipe writes."""
-    return [
-        name
-        for stem in stems
-        for name in ([f"talker_{k + 1}" for k in range(talkers)] if stem == "talkers" else [stem])
-    ]
 
 
 def _snr(speech: Signal, noise: Signal, kind: str, span: tuple[int, int], sample_rate: int) -> float | None:

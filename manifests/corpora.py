@@ -15,7 +15,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -72,7 +72,7 @@ def from_folder(kind: str, root: str, patterns: Mapping[str, str] | None = None)
         raise UserError(f"{kind}={root}: no such folder")
     patterns = _checked(patterns or {})
     root = root.rstrip("/") if storage.is_url(root) else os.path.abspath(root)
-    files = sorted(_walk(root))
+    files = sorted(storage.walk(root))
     audio = [f for f in files if f.lower().endswith(AUDIO_SUFFIXES)]
     if not audio:
         raise UserError(
@@ -85,13 +85,6 @@ def from_folder(kind: str, root: str, patterns: Mapping[str, str] | None = None)
         Found(uri, kind, _folder_facts(kind, root, uri, corpus, patterns) | _transcript(transcripts, uri))
         for uri in audio
     ]
-
-
-def _walk(root: str) -> Iterable[str]:
-    if storage.is_url(root):
-        fs, path = storage._filesystem(root)
-        return [root + found[len(path.rstrip("/")) :] for found in fs.find(path)]
-    return [os.path.join(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
 
 
 def _folder_facts(kind: str, root: str, uri: str, corpus: str, patterns: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -37,6 +37,7 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "render_settings",
+    "stem_columns",
     "validation_message",
 ]
 
@@ -413,6 +414,15 @@ class Recipe(Strict):
         given = {name: self.shares.get(name, 8.0 if name == "train" else 1.0) for name in self.splits}
         total = sum(given.values())
         return {name: value / total for name, value in given.items()}
+
+
+def stem_columns(stems: Sequence[str], talkers: int) -> list[str]:
+    """The audio columns that `stems` fill in a mixture of so many talkers: `talkers` stands for one column each."""
+    return [
+        column
+        for stem in stems
+        for column in ([f"talker_{k + 1}" for k in range(talkers)] if stem == "talkers" else [stem])
+    ]
 
 
 def content(recipe: Recipe) -> dict[str, Any]:

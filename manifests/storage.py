@@ -25,6 +25,7 @@ __all__ = [
     "read_bytes",
     "remove",
     "sweep",
+    "walk",
     "write_bytes",
 ]
 
@@ -117,6 +118,14 @@ def listing(uri: str, pattern: str = "*") -> list[str]:
     else:
         names = os.listdir(uri) if os.path.isdir(uri) else []
     return sorted(n for n in names if fnmatch.fnmatch(n, pattern) and not n.endswith(_TEMPORARY))
+
+
+def walk(root: str) -> list[str]:
+    """Every file below folder `root`, links followed."""
+    if is_url(root):
+        fs, path = _filesystem(root)
+        return [root + found[len(path.rstrip("/")) :] for found in fs.find(path)]
+    return [os.path.join(folder, name) for folder, _, names in os.walk(root, followlinks=True) for name in names]
 
 
 def sweep(uri: str) -> None:

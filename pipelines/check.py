@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from manifests import audio, ids, parquet, schema, splits
+from manifests.recipe import stem_columns
 from manifests.schema import Finding, Mixture, Plan, keys
 from pipelines import engine
 from pipelines.dataset import Dataset
@@ -62,12 +63,7 @@ def work(settings: Settings, row: Mixture) -> list[Finding]:
 
 
 def _missing(settings: Settings, row: Mixture, signals: dict[str, Any]) -> str | None:
-    wanted = [
-        n
-        for s in settings.stems
-        for n in ([f"talker_{k + 1}" for k in range(len(row.talkers))] if s == "talkers" else [s])
-    ]
-    absent = [name for name in wanted if name not in signals]
+    absent = [name for name in stem_columns(settings.stems, len(row.talkers)) if name not in signals]
     return f"no {', '.join(absent)}" if absent else None
 
 
@@ -82,7 +78,7 @@ def _hashes(row: Mixture, signals: dict[str, Any]) -> str | None:
 def _sum(row: Mixture, signals: dict[str, Any]) -> str | None:
     import numpy as np
 
-    parts = [f"talker_{k + 1}" for k in range(len(row.talkers))] + ["noise"]
+    parts = stem_columns(("talkers", "noise"), len(row.talkers))
     if any(name not in signals for name in parts):
         return None
     worst = np.abs(signals["mixture"] - np.sum([signals[name] for name in parts], axis=0)).max()
@@ -118,7 +114,7 @@ def _stored_snrs(row: Mixture) -> list[float | None]:
 def _lag(row: Mixture, signals: dict[str, Any]) -> str | None:
     if "target" not in signals:
         return None
-    others = [signals[n] for n in ("noise", *(f"talker_{k + 1}" for k in range(1, len(row.talkers)))) if n in signals]
+    others = [signals[n] for n in stem_columns(("talkers", "noise"), len(row.talkers))[1:] if n in signals]
     heard = signals["mixture"] - sum(others)  # a sneeze far above the speech hides its lag: take out what can be
     lag = _whitened_lag(signals["target"][0], heard[0], round(LAG_S * row.sample_rate))
     return f"target and mixture correlate best at a lag of {lag} samples" if lag else None

@@ -76,6 +76,14 @@ class Dataset:
     def mixtures(self, shard: str, columns: Sequence[str] | None = None) -> list[Mixture]:
         return parquet.read_rows(self.path("mixtures", f"{shard}.parquet"), Mixture, columns)
 
+    def shard_of(self) -> dict[str, str]:
+        """The shard that holds each mixture, by id. Reads the ids alone."""
+        shards = self.shard_names()
+        tables = [parquet.read_table(self.path("mixtures", f"{shard}.parquet"), ["mixture_id"]) for shard in shards]
+        return {
+            id_: shard for shard, t in zip(shards, tables, strict=True) for id_ in t.column("mixture_id").to_pylist()
+        }
+
     def manifest(self) -> list[Mixture]:
         """All finished rows without their audio."""
         return parquet.read_rows(self.path("manifest.parquet"), Mixture)

@@ -15,7 +15,7 @@ from typing import Any
 
 from manifests import audio, ids, parquet, schema, splits, storage
 from manifests.errors import UserError
-from manifests.recipe import Recipe, content, render_settings
+from manifests.recipe import Recipe, content, render_settings, stem_columns
 from manifests.schema import Audio, KeyText, Leak, Mixture, Plan, Segment, Source, Talker
 from manifests.select import usable
 from pipelines import engine, report
@@ -252,11 +252,7 @@ def _mixture(plan: Plan, rendered: Any, sources: dict[str, Source], settings: Se
 def _columns(recipe: Recipe) -> tuple[str, ...]:
     """Columns of the mixtures table: every scalar, and the audio that the recipe writes."""
     most = int(recipe.talkers.count.support()[1])
-    stems = {
-        n
-        for stem in recipe.write.stems
-        for n in ([f"talker_{k + 1}" for k in range(most)] if stem == "talkers" else [stem])
-    }
+    stems = stem_columns(recipe.write.stems, most)
     return tuple(f.name for f in fields(Mixture) if f.name not in schema.audio_columns(Mixture) or f.name in stems)
 
 
@@ -336,7 +332,7 @@ def _rows_digest(part: Sequence[Plan]) -> str:
 
 
 def _write_plan(dataset: Dataset, recipe: Recipe, shards: dict[str, list[Plan]]) -> None:
-    """Plan parts, written only where they differ from what is there."""
+    """The plan's parts; those of an earlier, larger plan are removed."""
     digest = ids.digest(content(recipe))
     for name in storage.listing(dataset.path("plan"), "*.parquet"):
         if name.removesuffix(".parquet") not in shards:
@@ -390,10 +386,7 @@ def _same(stored: Audio, again: Audio | None) -> bool:
 
 def _find(dataset: Dataset, mixture_id: str) -> Mixture:
     """A row by its id or an unambiguous beginning of it."""
-    found: list[tuple[str, str]] = []
-    for name in dataset.shard_names():
-        table = parquet.read_table(dataset.path("mixtures", f"{name}.parquet"), ["mixture_id"])
-        found += [(name, row) for row in table.column("mixture_id").to_pylist() if row.startswith(mixture_id)]
+    found = [(shard, full) for full, shard in dataset.shard_of().items() if full.startswith(mixture_id)]
     if len(found) != 1:
         what = "no mixture has" if not found else f"{len(found)} mixtures have"
         raise UserError(

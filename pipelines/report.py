@@ -24,7 +24,6 @@ from reports import card, page
 
 __all__ = ["report", "write_card"]
 
-ANCHORS = ("oracle", "irm", "ibm", "unprocessed", "silence")
 SNR_STEP_DB = 5.0
 DECIMALS = {"": 3, "dB": 2}
 MANIFEST_COLUMNS = (
@@ -116,12 +115,9 @@ def _scores(dataset: Dataset) -> tuple[dict[str, System], pa.Table]:
             f"{dataset.root}: no mixtures that all of {', '.join(s.name for s in scored)} were run on; run infer with "
             "one --split"
         )
-    parts = [
-        parquet.read_table(dataset.path("scores", s.system_id, f"{shard}.parquet"))
-        for s in scored
-        for shard in sorted(common)
-    ]
-    table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+    files = [f"{shard}.parquet" for shard in sorted(common)]
+    parts = [parquet.read_parts(dataset.path("scores", s.system_id), names=files) for s in scored]
+    table = pa.concat_tables([part for part in parts if part is not None])
     everywhere = set.intersection(*(set(stages[f"score {s.system_id}"]["metrics"]) for s in scored))
     names = _shown_names(scored)
     return {names[s.system_id]: s for s in scored}, table.filter(
@@ -258,7 +254,7 @@ def _examples(
     """Mixtures worth hearing: where the entered systems help most, least and in the middle, and one in a room."""
     chosen = _choose(conditions, scores, systems, metrics[0])[:count]
     rows = conditions.set_index("mixture_id")
-    shards = _shards_of(dataset, {name for name, _ in chosen})
+    shards = dataset.shard_of()
     return [_example(dataset, name, why, shards[name], rows.loc[name], scores, systems) for name, why in chosen]
 
 
@@ -291,17 +287,6 @@ def _choose(
     for name, why in picks:
         seen[name] = f"{seen[name]}; {why}" if name in seen else why
     return list(seen.items())
-
-
-def _shards_of(dataset: Dataset, names: set[str]) -> dict[str, str]:
-    found = {}
-    for shard in dataset.shard_names():
-        for name in (
-            parquet.read_table(dataset.path("mixtures", f"{shard}.parquet"), ["mixture_id"]).column(0).to_pylist()
-        ):
-            if name in names:
-                found[name] = shard
-    return found
 
 
 def _example(

@@ -9,15 +9,17 @@ Conventions
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from manifests import ids
-from manifests.recipe import Distribution
+from manifests.recipe import Distribution, Recipe
+from manifests.schema import Source
 
-__all__ = ["Balanced", "cells", "generator", "sample", "seed_for"]
+__all__ = ["Balanced", "Dealer", "Draw", "cells", "generator", "room_key", "sample", "seed_for"]
 
 Item = TypeVar("Item")
 
@@ -108,3 +110,44 @@ def cells(sizes: Sequence[tuple[Hashable, int]], index: int) -> dict[Hashable, i
     for name, size in reversed(sizes):
         index, out[name] = divmod(index, size)
     return out
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The draws of one row: a stream per purpose."""
+
+    recipe: Recipe
+    split: str
+    index: int
+    cell: Mapping[Any, int]
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        return generator(self.recipe.seed, self.split, self.index, purpose)
+
+    def value(self, key: str, distribution: Distribution, number: int = 0, attempt: int = 0) -> Any:
+        """A value of the recipe's `key`; `number` tells talkers or noises apart, `attempt` redraws."""
+        return sample(distribution, self.stream(f"{key}#{number}#{attempt}"), cell=self.cell.get(key, 0))
+
+    def integer(self, purpose: str, low: int, high: int) -> int:
+        """A whole number in [low, high]."""
+        return int(self.stream(purpose).integers(low, max(high, low), endpoint=True))
+
+
+class Dealer:
+    """The balanced queues of one split."""
+
+    def __init__(self, recipe: Recipe, split: str, sources: Sequence[Source]) -> None:
+        self._seed, self._split = recipe.seed, split
+        self.speech, self.noise, self.rir = (self._queue(kind, sources) for kind in ("speech", "noise", "rir"))
+        self.rirs_in_room: dict[str | None, int] = {}
+        for source in sources:
+            if source.kind == "rir":
+                self.rirs_in_room[room_key(source)] = self.rirs_in_room.get(room_key(source), 0) + 1
+
+    def _queue(self, kind: str, sources: Sequence[Source]) -> Balanced[Source]:
+        return Balanced([s for s in sources if s.kind == kind], self._seed, self._split, f"{kind} order")
+
+
+def room_key(source: Source) -> str:
+    """The room of a measured RIR; one without a name is a room of its own."""
+    return source.room_id or source.source_id

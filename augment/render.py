@@ -1,41 +1,60 @@
 """One mixture from one row of the plan: a deterministic function of the row and the samples it names.
 
 Conventions
-    Signals are float32 at the mixture's rate until the common gain is known, then integers on the grid of the written
-    format (`bits`).
+    Signals are float32 (channels, samples) at the mixture's rate until the common gain is known, then integers on the
+    grid of the written format (`bits`). Channel 0 is the reference: levels and SNRs are measured there, and one gain
+    and one shift hold for all channels.
     mixture = sum of talker images + noise holds on the integers, so it holds to the last bit after decoding; late =
-    image - early likewise. All levels and SNRs that are stored are measured on the integers that are written.
+    image - early and reverb = image - direct likewise. All levels and SNRs that are stored are measured on the
+    integers that are written.
 
-    Order: convolve; scale talker 0 to its level, the others by their SIR; scale each noise to its SNR against talker
-    0's image; one common gain where a signal would exceed `peak`; round; measure.
+    Order: convolve; run the channels' clocks; scale talker 0 to its level, the others by their SIR; scale each noise to
+    its SNR against talker 0's image; one common gain where a signal would exceed `peak`; round; measure.
+
+    A moving talker's direct path is exact and continuous; its reflections are those of the track's points,
+    cross-faded (`augment.motion`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import acoustics, levels, rooms, targets, timing
+from augment import acoustics, diffuse, levels, motion, rooms, targets, timing
 from augment.acoustics import Acoustics
 from augment.convolve import convolve
+from augment.delays import clock
 from manifests.errors import Refused
 from manifests.recipe import stem_columns
-from manifests.schema import NoiseMeasure, NoiseTrack, Plan, Segment, Talker, TalkerMeasure
+from manifests.schema import (
+    BandMeasure,
+    Direction,
+    NoiseMeasure,
+    NoiseTrack,
+    Plan,
+    Room,
+    Segment,
+    Talker,
+    TalkerMeasure,
+)
 
 __all__ = ["Rendered", "Response", "measured_response", "render"]
 
 Signal = NDArray[np.float32]
 Grid = NDArray[np.int32]
 Load = Callable[[Segment], Signal]
+LoadRir = Callable[[Talker | NoiseTrack], "Response"]
 
-LoadRir = Callable[[Talker], "Response"]
-
-PARTS = ("image", "early", "direct", "dry_aligned")
+EARLY_MS = 50.0
+WINDOW_MS = (2.0, 2.0)
+PARTS = ("image", "early", "direct", "direct_window", "anechoic", "dry_aligned")
+NEEDS = {"late": "early", "reverb": "direct"}
+"""Stems that are a difference: image minus another part."""
 
 
 @dataclass(frozen=True)
@@ -51,98 +70,151 @@ class Rendered:
     snr_db: float | None
     sir_db: float | None
     overlap_ratio: float | None
+    rt60_status: str | None
+    absorption_scale: float | None
+    simulations: int | None
     talkers: list[TalkerMeasure]
     noises: list[NoiseMeasure]
 
 
 @dataclass(frozen=True)
 class Response:
-    """A talker's way to the microphones: the RIR (channels, taps), and where its direct sound is."""
+    """A source's way to the microphones: the RIR (channels, taps), and where its direct sound is.
+
+    For a simulated one also the exact delay and gain of the direct path at the reference, the direct paths alone
+    (`anechoic`, (channels, taps)), and what it took to calibrate the room.
+    """
 
     h: Signal
     onset: int
     delay_samples: float | None = None
     gain: float | None = None
-    geometry: rooms.Geometry | None = None
+    anechoic: Signal | None = None
     acoustics: Acoustics | None = None
+    calibration: rooms.Calibration | None = None
 
 
 def measured_response(h: Signal, sample_rate: int) -> Response:
     """A measured RIR (channels, taps) with its onset and acoustics; a caller that uses it often keeps the result."""
-    if not h.any():
+    if not h[0].any():
         raise Refused("silent_rir", "the channel of the RIR is silent")
-    found = acoustics.measure(h[0], sample_rate)
+    found = acoustics.measure(h, sample_rate)
     return Response(h, found.onset_samples, acoustics=found)
 
 
 def render(plan: Plan, *, load: Load, load_rir: LoadRir, stems: Sequence[str], bits: int, peak: float) -> Rendered:
-    """Render a row. Raises Refused where a talker or a noise turns out silent."""
-    responses = _responses(plan, load_rir)
+    """Render a row. Raises Refused where a talker or a noise turns out silent, or a response must not be used."""
+    responses = _responses(plan, load_rir, "anechoic" in (plan.target_kind, *stems))
     dry = [_track(t.segments, load, plan.frames) for t in plan.talkers]
-    parts = _target_parts(plan, dry[0], responses[0], _wanted(plan, stems))
-    images = [parts["image"], *(_image(d, r, plan.frames) for d, r in zip(dry[1:], responses[1:], strict=True))]
-    activity = levels.activity(images[0][0], plan.sample_rate)
-    gains = _talker_gains(plan, images, activity)
-    parts = {name: part * gains[0] for name, part in parts.items()}
-    images = [parts["image"], *(image * g for image, g in zip(images[1:], gains[1:], strict=True))]
-    noises = [_noise(plan, n, images[0], activity.after(float(gains[0])), load) for n in plan.noises]
-    signals, gain = _written(plan, parts, images, noises, stems, bits, peak)
-    return _measured(plan, signals, gain, [n * np.float32(gain) for n in noises], responses, stems, bits)
+    parts = [
+        _clocked(plan, _parts(plan, talker, d, response, _wanted(plan, stems, k)))
+        for k, (talker, d, response) in enumerate(zip(plan.talkers, dry, responses, strict=True))
+    ]
+    activity = levels.activity(parts[0]["image"][0], plan.sample_rate)
+    gains = _talker_gains(plan, [p["image"] for p in parts], activity)
+    parts = [{name: part * gain for name, part in p.items()} for p, gain in zip(parts, gains, strict=True)]
+    heard = _noise_images(plan, responses[0], load, load_rir)
+    noises = [
+        _levelled(plan, track, noise, parts[0]["image"], activity.after(float(gains[0])))
+        for track, (noise, _) in zip(plan.noises, heard, strict=True)
+    ]
+    signals, gain = _written(plan, parts, noises, stems, bits, peak)
+    found = _measured(plan, signals, gain, [n * np.float32(gain) for n in noises], responses, stems, bits)
+    placed = [replace(n, inputs_coherence=alike) for n, (_, alike) in zip(found.noises, heard, strict=True)]
+    return replace(found, noises=placed)
+
+
+# ------------------------------------------------------------------------------------------------------- responses
+
+
+def _responses(plan: Plan, load_rir: LoadRir, with_anechoic: bool) -> list[Response | None]:
+    room = plan.room
+    if room is None:
+        return [None] * len(plan.talkers)
+    if room.engine == "measured":
+        found = [load_rir(t) for t in plan.talkers]
+        for talker, response in zip(plan.talkers, found, strict=True):
+            _check_onset(room, talker, response)
+        return list(found)
+    first = plan.talkers[0]
+    calibration = rooms.calibrate(room, source_m=_position(first), sample_rate=plan.sample_rate, pattern=first.pattern)
+    return [_simulated(plan, room, talker, calibration, with_anechoic) for talker in plan.talkers]
+
+
+def _check_onset(room: Room, talker: Talker, response: Response) -> None:
+    sure = response.acoustics.onset_confidence if response.acoustics else None
+    if sure is not None and sure < room.min_onset_confidence:
+        raise Refused(
+            "uncertain_onset",
+            f"the direct sound of RIR {talker.rir_source_id} is found with confidence {sure:.2f}, "
+            f"{room.min_onset_confidence:g} is asked for",
+            talker.rir_source_id,
+        )
+
+
+def _position(source: Talker | NoiseTrack) -> list[float]:
+    if source.position_m is None:
+        raise ValueError("a source in a simulated room has no position_m")
+    return source.position_m
+
+
+def _simulated(plan: Plan, room: Room, talker: Talker, calibration: rooms.Calibration, with_anechoic: bool) -> Response:
+    source, rate = _position(talker), plan.sample_rate
+    alone = room.array is not None and len(room.array.positions_m) == 1
+    if alone and talker is plan.talkers[0]:
+        h = calibration.response
+    else:
+        h = rooms.simulate(room, source_m=source, sample_rate=rate, pattern=talker.pattern, scale=calibration.scale)
+    assert room.array is not None
+    delay = rooms.geometry(source_m=source, microphone_m=room.array.positions_m[0]).delay_samples(rate)
+    gain = rooms.direct_gain(room.array, source_m=source, pattern=talker.pattern)
+    _check_response(room, h, delay, gain, rate)
+    return Response(
+        h,
+        round(delay),
+        delay,
+        gain,
+        rooms.anechoic(room, source_m=source, sample_rate=rate, taps=h.shape[1], pattern=talker.pattern)
+        if with_anechoic
+        else None,
+        acoustics.measure(h, rate, onset=round(delay)),
+        calibration,
+    )
+
+
+def _check_response(room: Room, h: Signal, delay: float, gain: float, sample_rate: int) -> None:
+    """Refuse a response that is not finite, silent, early, or (in an exact room) without its direct sound."""
+    expected = abs(gain) if room.engine == "shoebox" else None
+    wrong = acoustics.fault(h, expected_onset=delay, sample_rate=sample_rate, gain=expected)
+    if wrong:
+        raise Refused("bad_rir", f"the simulated RIR of room {room.room_id} must not be used: {wrong}")
 
 
 # ---------------------------------------------------------------------------------------------------------- images
-
-
-def _responses(plan: Plan, load_rir: LoadRir) -> list[Response | None]:
-    if plan.room is None:
-        return [None] * len(plan.talkers)
-    if plan.room.engine == "measured":
-        return [load_rir(t) for t in plan.talkers]
-    room = plan.room
-    positions = [t.position_m or [] for t in plan.talkers]
-    microphones = room.array_positions_m or []
-    found = rooms.simulate(
-        size_m=room.size_m or [],
-        absorption=room.absorption or 0.0,
-        max_order=room.max_order or 0,
-        sources_m=positions,
-        microphones_m=microphones,
-        sample_rate=plan.sample_rate,
-    )
-    return [_simulated_response(h, p, microphones[0], plan.sample_rate) for h, p in zip(found, positions, strict=True)]
-
-
-def _simulated_response(
-    h: Signal, source_m: Sequence[float], microphone_m: Sequence[float], sample_rate: int
-) -> Response:
-    geometry = rooms.geometry(source_m=source_m, microphone_m=microphone_m)
-    delay = geometry.delay_samples(sample_rate)
-    found = acoustics.measure(h[0], sample_rate, onset=round(delay))
-    return Response(h, round(delay), delay, geometry.gain, geometry, found)
 
 
 def _track(segments: Sequence[Segment], load: Load, frames: int) -> Signal:
     return timing.assemble([(load(s), s.at) for s in segments], length=frames)
 
 
-def _image(dry: Signal, response: Response | None, frames: int) -> Signal:
-    return dry[np.newaxis] if response is None else convolve(dry, response.h, length=frames)
-
-
-def _wanted(plan: Plan, stems: Sequence[str]) -> list[str]:
-    """The parts of talker 0 that are to be computed."""
-    names = {"image"} | {s for s in stems if s in PARTS}
-    names |= {plan.target_kind} if "target" in stems else set()
-    names |= {"early"} if "late" in stems else set()
+def _wanted(plan: Plan, stems: Sequence[str], number: int) -> list[str]:
+    """The parts of a talker that are to be computed."""
+    names = {"image"} | ({plan.target_kind} if "targets" in stems else set())
+    if number == 0:
+        names |= {NEEDS.get(s, s) for s in stems} | ({plan.target_kind} if "target" in stems else set())
     return [name for name in PARTS if name in names]
 
 
-def _target_parts(plan: Plan, dry: Signal, response: Response | None, names: Sequence[str]) -> dict[str, Signal]:
-    """Talker 0 through the whole RIR and through the parts of it that are wanted, in one pass over the source's
+def _parts(
+    plan: Plan, talker: Talker, dry: Signal, response: Response | None, names: Sequence[str]
+) -> dict[str, Signal]:
+    """A talker through the whole RIR and through the parts of it that are wanted, in one pass over the source's
     spectrum.
     """
     if response is None:
         return dict.fromkeys(names, dry[np.newaxis])
+    if talker.trajectory_m:
+        return _moving_parts(plan, talker, dry, response, names)
     filters = [_filter(name, plan, response) for name in names]
     taps = max(f.shape[1] for f in filters)
     bank = np.concatenate([np.pad(f, ((0, 0), (0, taps - f.shape[1]))) for f in filters])
@@ -153,14 +225,152 @@ def _target_parts(plan: Plan, dry: Signal, response: Response | None, names: Seq
 def _filter(name: str, plan: Plan, response: Response) -> Signal:
     h, onset, rate = response.h, response.onset, plan.sample_rate
     if name == "early":
-        return targets.split_rir(h, onset=onset, sample_rate=rate, early_ms=plan.early_ms or 50.0)[0]
-    if name == "direct":
+        return targets.split_rir(h, onset=onset, sample_rate=rate, early_ms=plan.early_ms or EARLY_MS)[0]
+    if name == "direct" or (name == "anechoic" and response.anechoic is None):
         return targets.direct_path(h, onset=onset, sample_rate=rate)
+    if name == "direct_window":
+        before, after = plan.window_ms or WINDOW_MS
+        return targets.direct_path(h, onset=onset, sample_rate=rate, before_ms=before, after_ms=after)
+    if name == "anechoic" and response.anechoic is not None:
+        return response.anechoic
     if name == "dry_aligned":
         return targets.dry_aligned_filter(
             h, onset=onset, sample_rate=rate, delay_samples=response.delay_samples, gain=response.gain
         )
     return h
+
+
+def _moving_parts(
+    plan: Plan, talker: Talker, dry: Signal, response: Response, names: Sequence[str]
+) -> dict[str, Signal]:
+    """The same for a moving talker: its direct path continuously, its reflections point by point."""
+    room = plan.room
+    assert room is not None
+    assert room.array is not None
+    direct = motion.moving_direct(
+        dry,
+        np.asarray(talker.trajectory_m),
+        np.asarray(room.array.positions_m),
+        sample_rate=plan.sample_rate,
+        length=plan.frames,
+        gains=_directivities(room, talker),
+    )
+    reflected = [name for name in names if name not in ("anechoic", "dry_aligned")]
+    rows = motion.moving_image(
+        dry,
+        _reflections(plan, room, talker, response, reflected),
+        points=len(talker.trajectory_m),
+        length=plan.frames,
+    ).reshape(len(reflected), -1, plan.frames)
+    parts = {name: direct + row for name, row in zip(reflected, rows, strict=True)}
+    parts["anechoic"] = direct
+    parts["dry_aligned"] = np.repeat(direct[:1], len(direct), axis=0)
+    return {name: parts[name] for name in names}
+
+
+def _directivities(room: Room, talker: Talker) -> NDArray[np.float64] | None:
+    """What both directivities make of the direct path from each point of a track to each microphone, (microphones,
+    points); None where nothing has a direction.
+    """
+    assert room.array is not None
+    if talker.pattern is None and not room.array.patterns:
+        return None
+    return np.array(
+        [
+            [
+                rooms.direct_gain(room.array, source_m=point, pattern=talker.pattern, microphone=m)
+                * 4
+                * math.pi
+                * math.dist(point, position)
+                for point in talker.trajectory_m
+            ]
+            for m, position in enumerate(room.array.positions_m)
+        ]
+    )
+
+
+def _reflections(plan: Plan, room: Room, talker: Talker, response: Response, names: Sequence[str]) -> Iterator[Signal]:
+    """At each point of the track the response without its direct sound, once per part, stacked: (parts x channels,
+    taps).
+    """
+    assert room.array is not None
+    scale = response.calibration.scale if response.calibration else 1.0
+    for point in talker.trajectory_m:
+        h = rooms.simulate(
+            room,
+            source_m=point,
+            sample_rate=plan.sample_rate,
+            pattern=talker.pattern,
+            scale=scale,
+            with_direct=False,
+        )
+        delay = rooms.geometry(source_m=point, microphone_m=room.array.positions_m[0]).delay_samples(plan.sample_rate)
+        here = Response(h, round(delay), delay)
+        yield np.concatenate([_filter(name, plan, here) for name in names])
+
+
+def _clocked(plan: Plan, parts: dict[str, Signal]) -> dict[str, Signal]:
+    for op in plan.degradations:
+        numbers = {p.key: p.values for p in op.params}
+        if any(any(values) for values in numbers.values()):
+            parts = {
+                name: clock(
+                    part,
+                    sample_rate=plan.sample_rate,
+                    offset_us=numbers["offset_us"],
+                    drift_ppm=numbers["drift_ppm"],
+                )
+                for name, part in parts.items()
+            }
+    return parts
+
+
+# ---------------------------------------------------------------------------------------------------------- noises
+
+
+def _noise_images(
+    plan: Plan, talker: Response | None, load: Load, load_rir: LoadRir
+) -> list[tuple[Signal, float | None]]:
+    """Each noise as the microphones hear it, (channels, samples), before its level; and how alike the inputs of a
+    diffuse one are.
+    """
+    channels = talker.h.shape[0] if talker else 1
+    out = []
+    for track in plan.noises:
+        image, alike = _noise_image(plan, track, talker, load, load_rir)
+        image = np.repeat(image, channels, axis=0) if len(image) < channels else image
+        out.append((_clocked(plan, {"noise": image})["noise"], alike))
+    return out
+
+
+def _noise_image(
+    plan: Plan, track: NoiseTrack, talker: Response | None, load: Load, load_rir: LoadRir
+) -> tuple[Signal, float | None]:
+    noise = _track(track.segments, load, plan.frames + track.preroll)
+    if track.place in ("point", "own_room"):
+        response = _noise_response(plan, track, talker, load_rir)
+        return convolve(noise, response, length=noise.size)[:, track.preroll :], None
+    if track.more_inputs:
+        assert plan.room is not None
+        assert plan.room.array is not None
+        inputs = np.stack([noise, *(_track(segments, load, plan.frames) for segments in track.more_inputs)])
+        positions = np.asarray(plan.room.array.positions_m)
+        field = diffuse.diffuse(inputs, positions, sample_rate=plan.sample_rate, field=track.coherence or "spherical")
+        return field, diffuse.inputs_coherence(inputs, plan.sample_rate)
+    return noise[np.newaxis], None
+
+
+def _noise_response(plan: Plan, track: NoiseTrack, talker: Response | None, load_rir: LoadRir) -> Signal:
+    if track.rir_source_id:
+        return load_rir(track).h
+    source, rate = _position(track), plan.sample_rate
+    if track.place == "own_room":
+        assert plan.noise_room is not None
+        scale = rooms.calibrate(plan.noise_room, source_m=source, sample_rate=rate).scale
+        return rooms.simulate(plan.noise_room, source_m=source, sample_rate=rate, scale=scale)
+    assert plan.room is not None
+    scale = talker.calibration.scale if talker and talker.calibration else 1.0
+    return rooms.simulate(plan.room, source_m=source, sample_rate=rate, scale=scale)
 
 
 # ---------------------------------------------------------------------------------------------------------- levels
@@ -193,13 +403,12 @@ def _talker_gains(plan: Plan, images: Sequence[Signal], activity: levels.Activit
     return [np.float32(levels.from_db(w - f)) for w, f in zip(wanted, found, strict=True)]
 
 
-def _noise(plan: Plan, track: NoiseTrack, image: Signal, activity: levels.Activity, load: Load) -> Signal:
-    """A noise at its SNR against talker 0's image, (channels, samples)."""
-    noise = _track(track.segments, load, plan.frames)
+def _levelled(plan: Plan, track: NoiseTrack, noise: Signal, image: Signal, activity: levels.Activity) -> Signal:
+    """A noise at its SNR against talker 0's image, by what the reference hears of both."""
     try:
         gain = levels.noise_gain(
             speech=image[0],
-            noise=noise,
+            noise=noise[0],
             sample_rate=plan.sample_rate,
             kind=track.snr_kind,
             snr_db=track.snr_db,
@@ -208,7 +417,7 @@ def _noise(plan: Plan, track: NoiseTrack, image: Signal, activity: levels.Activi
         )
     except ValueError as error:
         raise Refused("no_snr", f"noise {track.source_id}: {error}", track.source_id) from None
-    return np.repeat((noise * np.float32(gain))[np.newaxis], image.shape[0], axis=0)
+    return noise * np.float32(gain)
 
 
 # ------------------------------------------------------------------------------------------ rounding and measuring
@@ -216,28 +425,28 @@ def _noise(plan: Plan, track: NoiseTrack, image: Signal, activity: levels.Activi
 
 def _written(
     plan: Plan,
-    parts: dict[str, Signal],
-    images: list[Signal],
+    parts: Sequence[dict[str, Signal]],
     noises: list[Signal],
     stems: Sequence[str],
     bits: int,
     peak: float,
 ) -> tuple[dict[str, Grid], float]:
     """The written signals on the integer grid after the common gain, and that gain."""
+    images = [p["image"] for p in parts]
     noise = np.sum(noises, axis=0, dtype=np.float32) if noises else np.zeros_like(images[0])
     mixture = np.sum([*images, noise], axis=0, dtype=np.float64)
-    loudest = max(float(np.abs(x).max()) for x in (mixture, noise, *images, *parts.values()))
+    loudest = max(float(np.abs(x).max()) for x in (mixture, noise, *(x for p in parts for x in p.values())))
     room = peak - (len(images) + 2) / 2 ** (bits - 1)  # rounding may add half a step per stem
     gain = min(1.0, room / loudest)
-    grid = {name: _round(part * gain, bits) for name, part in parts.items()}
-    talkers = [grid["image"], *(_round(image * gain, bits) for image in images[1:])]
+    grids = [{name: _round(part * gain, bits) for name, part in p.items()} for p in parts]
+    talkers, grid = [g["image"] for g in grids], grids[0]
     grid["noise"] = _round(noise * gain, bits)
     grid["mixture"] = np.sum([*talkers, grid["noise"]], axis=0, dtype=np.int32)
     grid |= {f"talker_{k + 1}": talker for k, talker in enumerate(talkers)}
+    grid |= {f"target_{k + 1}": g[plan.target_kind] for k, g in enumerate(grids) if plan.target_kind in g}
     if plan.target_kind in grid:
         grid["target"] = grid[plan.target_kind]
-    if "early" in grid:
-        grid["late"] = grid["image"] - grid["early"]
+    grid |= {stem: grid["image"] - grid[other] for stem, other in NEEDS.items() if stem in stems}
     return grid, gain
 
 
@@ -270,6 +479,7 @@ def _measured(
     written = {name: grid[name] for name in stem_columns(stems, len(talkers))}
     residual = grid["mixture"] - sum(grid[f"talker_{k + 1}"] for k in range(len(talkers))) - grid["noise"]
     measures = [_talker_measure(plan, k, talkers[k], activities, responses[k]) for k in range(len(talkers))]
+    calibration = responses[0].calibration if responses[0] else None
     return Rendered(
         signals=written,
         gain_db=20 * math.log10(gain),
@@ -280,8 +490,11 @@ def _measured(
         snr_db=total,
         sir_db=None if others is None else _snr(talkers[0], others, kind, span, rate),
         overlap_ratio=_overlap(activities),
+        rt60_status=calibration.status if calibration else None,
+        absorption_scale=calibration.scale if calibration else None,
+        simulations=calibration.simulations if calibration else None,
         talkers=measures,
-        noises=[_noise_measure(n, snr) for n, snr in zip(heard, each, strict=True)],
+        noises=[_noise_measure(plan, t, n, snr) for t, n, snr in zip(plan.noises, heard, each, strict=True)],
     )
 
 
@@ -300,29 +513,75 @@ def _overlap(activities: Sequence[levels.Activity]) -> float | None:
 
 
 def _talker_measure(
-    plan: Plan, number: int, talker: Signal, activities: Sequence[levels.Activity], response: Response | None
+    plan: Plan, number: int, image: Signal, activities: Sequence[levels.Activity], response: Response | None
 ) -> TalkerMeasure:
+    talker = plan.talkers[number]
     active, first = activities[number].level, activities[0].level
     room = response.acoustics if response else None
-    seen = response.geometry if response else None
+    directions = _directions(plan, talker)
     return TalkerMeasure(
         level_dbfs=active.level_dbfs if active else None,
-        rms_dbfs=levels.rms_dbfs(talker[slice(*_span(plan.talkers[number]))]),
+        rms_dbfs=levels.rms_dbfs(image[slice(*_span(talker))]),
         activity=active.activity if active else None,
         sir_db=first.level_dbfs - active.level_dbfs if number and first and active else None,
         direct_delay_samples=response.delay_samples if response else None,
         onset_samples=response.onset if response else None,
-        distance_m=seen.distance_m if seen else None,
-        azimuth_deg=seen.azimuth_deg if seen else None,
-        elevation_deg=seen.elevation_deg if seen else None,
+        distance_m=_distance(plan.room, talker.position_m),
+        azimuth_deg=directions[0].azimuth_deg if directions else None,
+        elevation_deg=directions[0].elevation_deg if directions else None,
         rt60_s=room.rt60_s if room else None,
         edt_s=room.edt_s if room else None,
         drr_db=room.drr_db if room else None,
         c50_db=room.c50_db if room else None,
+        onset_confidence=room.onset_confidence if room else None,
+        bands=[BandMeasure(b.centre_hz, b.rt60_s, b.edt_s, b.c50_db) for b in room.bands] if room else [],
+        channel_delays_samples=_delays(plan, talker),
+        directions=directions,
     )
 
 
-def _noise_measure(noise: Signal, snr: dict[str, float | None]) -> NoiseMeasure:
+def _distance(room: Room | None, position: Sequence[float] | None) -> float | None:
+    """From the reference microphone."""
+    if room is None or room.array is None or position is None:
+        return None
+    return math.dist(position, room.array.positions_m[0])
+
+
+def _delays(plan: Plan, talker: Talker) -> list[float]:
+    """Time of flight to each microphone, in samples."""
+    if plan.room is None or plan.room.array is None or talker.position_m is None:
+        return []
+    return [
+        rooms.geometry(source_m=talker.position_m, microphone_m=m).delay_samples(plan.sample_rate)
+        for m in plan.room.array.positions_m
+    ]
+
+
+def _directions(plan: Plan, source: Talker | NoiseTrack, room: Room | None = None) -> list[Direction]:
+    """Where a source is in the array's frame: once, or per label frame (at its middle) where it moves."""
+    room = room or plan.room
+    if room is None or room.array is None or source.position_m is None:
+        return []
+    track = source.trajectory_m if isinstance(source, Talker) else []
+    times = [0.0]
+    positions: Any = [source.position_m]
+    if track:
+        seconds = plan.frames / plan.sample_rate
+        times = [(k + 0.5) / plan.labels_hz for k in range(max(1, int(seconds * plan.labels_hz)))]
+        positions = motion.position_at(np.asarray(track), plan.frames, np.asarray(times) * plan.sample_rate)
+    seen = [
+        rooms.geometry(source_m=p, microphone_m=room.array.centre_m, rotation_deg=room.array.rotation_deg)
+        for p in positions
+    ]
+    return [
+        Direction(round(t, 6), round(g.azimuth_deg, 4), round(g.elevation_deg, 4), round(g.distance_m, 5))
+        for t, g in zip(times, seen, strict=True)
+    ]
+
+
+def _noise_measure(plan: Plan, track: NoiseTrack, noise: Signal, snr: dict[str, float | None]) -> NoiseMeasure:
+    room = plan.noise_room if track.place == "own_room" else plan.room
+    seen = next(iter(_directions(plan, track, room)), None)
     return NoiseMeasure(
         rms_dbfs=levels.rms_dbfs(noise),
         snr_p56_active_db=snr["p56_active"],
@@ -330,4 +589,7 @@ def _noise_measure(noise: Signal, snr: dict[str, float | None]) -> NoiseMeasure:
         snr_rms_db=snr["rms"],
         snr_lufs_lu=snr["lufs"],
         snr_peak_db=snr["peak"],
+        distance_m=_distance(room, track.position_m),
+        azimuth_deg=seen.azimuth_deg if seen else None,
+        elevation_deg=seen.elevation_deg if seen else None,
     )

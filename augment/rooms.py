@@ -1,18 +1,20 @@
-"""Simulated rooms: shoebox image sources.
+"""Simulated rooms: responses of a planned room, with the RT60 that was asked for.
 
 Conventions
-    Positions in metres, shape (n, 3); an RIR is (microphones, taps) float32 with tap 0 at emission, so that the direct
-    sound of a source at distance d lies at d / c * sample_rate. Its scale is physical: the direct path has gain
-    1 / (4 pi d). c = 343 m/s.
-    A room is simulated 70 dB deep (`DEPTH_DB`). Images are kept by the number of their reflections: those left out
-    have lost 70 dB or more by reflection. (What arrives per second from a solid angle falls by these losses alone,
-    since spherical spreading and the number of images cancel. So this is the smallest set of images for a given energy
-    left out. A limit in time at the requested RT60 would leave out -35 to -50 dB, as shoeboxes decay slower than
-    Sabine's formula says.) And an RIR ends where what is left of its energy is 70 dB below the whole.
+    Positions in metres; an RIR is (microphones, taps) float32 with tap 0 at emission, so that the direct sound of a
+    source at distance d lies at d / c * sample_rate. Its scale is physical: the direct path has gain 1 / (4 pi d),
+    times the directivities. c = 343 m/s.
+    A room is simulated 70 dB deep (`DEPTH_DB`): images are left out that have lost more by reflection, and an RIR ends
+    where what is left of its energy is 70 dB below the whole. (What arrives per second from a solid angle falls by
+    these losses alone, since spherical spreading and the number of images cancel: this is the smallest set of images
+    for a given energy left out.)
+
+    Walls are corrected by one number, `scale`: the energy reflected by each, R = 1 - absorption, becomes R ** scale.
+    All rates of decay are then `scale` times what they were, and T30 is nearly proportional to 1 / scale.
 
 Sources
-    J. Allen, D. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979; Sabine's
-    formula for the absorption. `augment.images` does the sum.
+    J. Allen, D. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979.
+    `augment.images` does the sum, `augment.decay` predicts the walls, `augment.polyhedra` does what is no shoebox.
 """
 
 from __future__ import annotations
@@ -20,84 +22,231 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import images
+from augment import acoustics, arrays, images
+from augment.directivity import OMNI
+from augment.directivity import Pattern as Directivity
 from augment.images import SPEED_OF_SOUND
+from manifests.schema import Array, Pattern, Room
 
-__all__ = ["SPEED_OF_SOUND", "Geometry", "geometry", "sabine", "simulate"]
+__all__ = [
+    "SPEED_OF_SOUND",
+    "Calibration",
+    "Geometry",
+    "anechoic",
+    "audible",
+    "calibrate",
+    "direct_gain",
+    "geometry",
+    "simulate",
+]
 
 DEPTH_DB = 70.0
+CORRECTIONS = {"shoebox": 4, "pyroomacoustics": 2}
 
-Positions = Sequence[Sequence[float]]
+Signal = NDArray[np.float32]
+Position = Sequence[float]
 
 
-def sabine(rt60_s: float, size_m: Sequence[float]) -> tuple[float, int] | None:
-    """Energy absorption of all walls that gives `rt60_s` by Sabine's formula, and the image order after which
-    `DEPTH_DB` are lost; None where no absorption <= 1 does.
-    """
-    length, width, height = size_m
-    volume = length * width * height
-    surface = 2 * (length * width + width * height + length * height)
-    absorption = 24 * math.log(10) * volume / (SPEED_OF_SOUND * surface * rt60_s)
-    if absorption > 1:
-        return None
-    loss_db = -10 * math.log10(max(1 - absorption, 10 ** (-DEPTH_DB / 10)))
-    return absorption, math.ceil(DEPTH_DB / loss_db)
+# ------------------------------------------------------------------------------------------------------- responses
 
 
 def simulate(
+    room: Room,
     *,
-    size_m: Sequence[float],
-    absorption: float,
-    max_order: int,
-    sources_m: Positions,
-    microphones_m: Positions,
+    source_m: Position,
     sample_rate: int,
-) -> list[NDArray[np.float32]]:
-    """One RIR per source. A row does not depend on the other microphones, but for the zeros at its end.
+    pattern: Pattern | None = None,
+    scale: float = 1.0,
+    microphones: Sequence[int] | None = None,
+    with_direct: bool = True,
+) -> Signal:
+    """The RIR of a source to the room's microphones (or those numbered), (microphones, taps).
 
-    ValueError for a position outside the room, a source on a microphone, an absorption outside [0, 1].
+    ValueError for a position outside the room, a source on a microphone, a response that is silent or not finite.
     """
-    return [
-        _stack(
-            [
-                images.impulse_response(
-                    size_m=size_m,
-                    absorption=[absorption] * 6,
-                    max_order=max_order,
-                    source_m=source,
-                    microphone_m=microphone,
-                    sample_rate=sample_rate,
-                )
-                for microphone in microphones_m
-            ]
-        )
-        for source in sources_m
+    array = _array(room)
+    chosen = range(len(array.positions_m)) if microphones is None else microphones
+    if room.engine == "pyroomacoustics":
+        return _trimmed(_traced(room, source_m, [array.positions_m[c] for c in chosen], sample_rate, scale))
+    h = images.impulse_responses(
+        size_m=room.size_m or [],
+        absorption=_scaled(room.absorption, scale),
+        source_m=source_m,
+        microphones_m=[array.positions_m[c] for c in chosen],
+        sample_rate=sample_rate,
+        max_loss_db=DEPTH_DB,
+        bands_hz=room.bands_hz,
+        air_db_per_m=room.air_db_per_m,
+        source_pattern=_directivity(pattern),
+        microphone_patterns=[_directivity(array.patterns[c]) for c in chosen] if array.patterns else None,
+        jitter_m=room.jitter_m,
+        seed=room.seed,
+        with_direct=with_direct,
+    )
+    return _trimmed(h) if with_direct else h
+
+
+def anechoic(room: Room, *, source_m: Position, sample_rate: int, taps: int, pattern: Pattern | None = None) -> Signal:
+    """The direct paths alone, (microphones, taps), as if there were no walls."""
+    array = _array(room)
+    h = images.impulse_responses(
+        size_m=room.size_m or [],
+        absorption=[[0.0] * 6],
+        source_m=source_m,
+        microphones_m=array.positions_m,
+        sample_rate=sample_rate,
+        max_order=0,
+        source_pattern=_directivity(pattern),
+        microphone_patterns=[_directivity(p) for p in array.patterns] or None,
+    )
+    return np.pad(h, ((0, 0), (0, max(0, taps - h.shape[1]))))[:, :taps]
+
+
+def audible(room: Room, source_m: Position) -> bool:
+    """Whether some path leads from a source to every microphone; in a shoebox one always does."""
+    if room.traced is None:
+        return True
+    from augment import polyhedra
+
+    return polyhedra.visible(
+        **_solid(room), source_m=source_m, microphones_m=_array(room).positions_m, max_order=room.traced.max_order
+    )
+
+
+def _traced(room: Room, source_m: Position, microphones_m: Sequence[Position], rate: int, scale: float) -> Signal:
+    from augment import polyhedra
+
+    assert room.traced is not None
+    walls = _scaled(room.absorption, scale)
+    if room.traced.floor_m:  # walls of a polygon have no names: each has the mean of the four
+        walls = [[sum(row[:4]) / 4] * len(room.traced.floor_m) + row[4:] for row in walls]
+    air = room.traced.temperature_c, room.traced.humidity_percent
+    (h,) = polyhedra.simulate(
+        **_solid(room),
+        absorption=walls if len(walls) > 1 else walls[0],
+        scattering=room.traced.scattering,
+        sources_m=[source_m],
+        microphones_m=microphones_m,
+        sample_rate=rate,
+        max_order=room.traced.max_order,
+        ray_tracing=room.traced.ray_tracing,
+        air_absorption=air[0] is not None,
+        temperature_c=20.0 if air[0] is None else air[0],
+        humidity_percent=50.0 if air[1] is None else air[1],
+        seed=room.seed,
+        **({"bands_hz": room.bands_hz} if len(walls) > 1 else {}),
+    )
+    return h
+
+
+def _solid(room: Room) -> dict[str, Any]:
+    """The room's geometry, as `augment.polyhedra` takes it."""
+    from augment.polyhedra import Panel
+
+    assert room.traced is not None
+    assert room.size_m is not None
+    panels = [
+        Panel(p.corners_m, p.absorption if len(p.absorption) > 1 else p.absorption[0]) for p in room.traced.panels
     ]
+    if room.traced.floor_m:
+        return {"floor_m": room.traced.floor_m, "height_m": room.size_m[2], "panels": panels}
+    return {"size_m": room.size_m, "panels": panels}
 
 
-def _stack(channels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    ends = [_end(h) for h in channels]
-    out = np.zeros((len(channels), max(ends)), dtype=np.float32)
-    for row, channel, end in zip(out, channels, ends, strict=True):
+def _array(room: Room) -> Array:
+    if room.array is None:
+        raise ValueError(f"room {room.room_id} has no microphones")
+    return room.array
+
+
+def _scaled(absorption: Sequence[Sequence[float]], scale: float) -> list[list[float]]:
+    return [[1 - (1 - a) ** scale for a in walls] for walls in absorption]
+
+
+def _directivity(pattern: Pattern | None) -> Directivity:
+    return OMNI if pattern is None else Directivity(pattern.omni, (pattern.axis[0], pattern.axis[1], pattern.axis[2]))
+
+
+def _trimmed(h: Signal) -> Signal:
+    """Without what comes after each channel has only `DEPTH_DB` below its energy left; zeros at a channel's end."""
+    ends = [_end(channel) for channel in h]
+    out = np.zeros((len(h), max(ends)), dtype=np.float32)
+    for row, channel, end in zip(out, h, ends, strict=True):
         row[:end] = channel[:end]
     return out
 
 
-def _end(h: NDArray[np.float32]) -> int:
-    """The number of taps after which no more than `DEPTH_DB` below the whole energy is left."""
+def _end(h: Signal) -> int:
     left = np.cumsum(np.square(h[::-1], dtype=np.float64))
     if not 0 < left[-1] < math.inf:
         raise ValueError("the simulated RIR is silent or not finite")
     return h.size - int(np.searchsorted(left, left[-1] * 10 ** (-DEPTH_DB / 10), side="right"))
 
 
+# ----------------------------------------------------------------------------------------------------- calibration
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What it took to give a room the RT60 asked for.
+
+    `status` is `ok`, `off` (the corrections did not bring T30 within tolerance), `unmeasurable` (the response decays
+    less than T30 needs, mostly because the direct sound stands far above the rest), or None without a request.
+    `response` is that of microphone 0, (1, taps).
+    """
+
+    scale: float
+    simulations: int
+    status: str | None
+    response: Signal
+
+
+def calibrate(room: Room, *, source_m: Position, sample_rate: int, pattern: Pattern | None = None) -> Calibration:
+    """Correct the walls until T30, measured at microphone 0, is within `rt60_tolerance` of the RT60 asked for.
+
+    The first correction takes T30 as proportional to 1 / scale; each further one is a secant step in logarithms.
+    """
+    tried: list[tuple[float, float]] = []  # log(scale), log(measured / requested)
+    best: tuple[float, float, Signal] | None = None
+    scale = 1.0
+    for _ in range(1 + CORRECTIONS[room.engine] * (room.rt60_requested_s is not None)):
+        h = simulate(room, source_m=source_m, sample_rate=sample_rate, pattern=pattern, scale=scale, microphones=[0])
+        if room.rt60_requested_s is None:
+            return Calibration(scale, 1, None, h)
+        found = acoustics.rt60(h[0], sample_rate)
+        if found is None:
+            break
+        error = math.log(found / room.rt60_requested_s)
+        tried.append((math.log(scale), error))
+        if best is None or abs(error) < abs(best[1]):
+            best = (scale, error, h)
+        if abs(found / room.rt60_requested_s - 1) <= (room.rt60_tolerance or 0.1):
+            return Calibration(scale, len(tried), "ok", h)
+        scale = round(math.exp(_next(tried)), 6)
+    if best is None:
+        return Calibration(1.0, 1, "unmeasurable", h)
+    return Calibration(best[0], len(tried), "off", best[2])
+
+
+def _next(tried: Sequence[tuple[float, float]]) -> float:
+    """The log(scale) to try: along the secant of the last two, its slope kept between -2 and -1/2."""
+    (at, error), slope = tried[-1], -1.0
+    if len(tried) > 1 and tried[-2][0] != at:
+        slope = min(-0.5, max(-2.0, (error - tried[-2][1]) / (at - tried[-2][0])))
+    return at - error / slope
+
+
+# -------------------------------------------------------------------------------------------------------- geometry
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """Where a source is, seen from the reference microphone."""
+    """Where a source is, seen from a point: azimuth counter-clockwise from the x axis, elevation upwards."""
 
     distance_m: float
     azimuth_deg: float
@@ -109,11 +258,28 @@ class Geometry:
 
     @property
     def gain(self) -> float:
-        """Amplitude of the direct path."""
+        """Amplitude of the direct path between omnidirectional ends."""
         return 1 / (4 * math.pi * self.distance_m)
 
 
-def geometry(*, source_m: Sequence[float], microphone_m: Sequence[float]) -> Geometry:
-    """Distance, azimuth (counter-clockwise from the x axis) and elevation of a source."""
-    x, y, z = (s - m for s, m in zip(source_m, microphone_m, strict=True))
+def geometry(
+    *, source_m: Position, microphone_m: Position, rotation_deg: Sequence[float] = (0.0, 0.0, 0.0)
+) -> Geometry:
+    """Distance and direction of a source, in the frame of an array that is turned by yaw, pitch and roll."""
+    apart = np.asarray(source_m, dtype=np.float64) - np.asarray(microphone_m, dtype=np.float64)
+    x, y, z = (float(v) for v in (arrays.rotation(*rotation_deg).T @ apart if any(rotation_deg) else apart))
     return Geometry(math.hypot(x, y, z), math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y))))
+
+
+def direct_gain(array: Array, *, source_m: Position, pattern: Pattern | None = None, microphone: int = 0) -> float:
+    """Amplitude of the direct path to a microphone: 1 / (4 pi d) times both directivities."""
+    position = array.positions_m[microphone]
+    seen = geometry(source_m=source_m, microphone_m=position)
+    to_source = [(s - m) / seen.distance_m for s, m in zip(source_m, position, strict=True)]
+    heard = _gain(array.patterns[microphone], to_source) if array.patterns else 1.0
+    return seen.gain * heard * (_gain(pattern, [-v for v in to_source]) if pattern else 1.0)
+
+
+def _gain(pattern: Pattern, direction: Sequence[float]) -> float:
+    cosine = sum(a * d for a, d in zip(pattern.axis, direction, strict=True))
+    return pattern.omni + (1 - pattern.omni) * cosine

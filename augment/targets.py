@@ -38,10 +38,16 @@ def split_rir(h: Array, *, onset: int, sample_rate: int, early_ms: float = 50.0)
     return _kept(response, slice(0, stop)), _kept(response, slice(stop, None))
 
 
-def direct_path(h: Array, *, onset: int, sample_rate: int) -> Response:
-    """The taps of `h` in [onset - 1 ms, onset + 2.5 ms], zeros elsewhere."""
+def direct_path(
+    h: Array, *, onset: int, sample_rate: int, before_ms: float | None = None, after_ms: float | None = None
+) -> Response:
+    """The taps of `h` in [onset - before, onset + after], zeros elsewhere; by default 1 ms before to 2.5 ms after."""
     response = _response(h, onset)
-    return _kept(response, direct_window(onset, sample_rate, response.shape[-1]))
+    window = direct_window(onset, sample_rate, response.shape[-1])
+    if before_ms is not None and after_ms is not None:
+        reach = [round(ms * sample_rate / 1000) for ms in (before_ms, after_ms)]
+        window = slice(max(0, onset - reach[0]), onset + reach[1] + 1)
+    return _kept(response, window)
 
 
 def dry_aligned_filter(

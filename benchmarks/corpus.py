@@ -4,9 +4,10 @@ The corpus is the folder that HUBBUB_CORPUS names (with an `index.csv` that says
 embedded demo corpus. Its speech is synthetic, which changes what FLAC and PESQ cost: publish numbers of a real one.
 
 Conventions
-    All files are 16 kHz, mono, FLAC: nothing is resampled while the clock runs. Speech: all utterances in a shuffled
-    order, end to end, cut every 10 s. Noise: the recordings of each class end to end, the classes with 10 s or more,
-    30 s at most. RIRs: channel 0 of those that last 0.2 to 2 s; for a corpus without any, decaying noise.
+    All files are mono FLAC at one rate (16 kHz unless another is asked for): nothing is resampled while the clock runs.
+    Speech: all utterances in a shuffled order, end to end, cut every 10 s. Noise: the recordings of each class end to
+    end, the classes with 10 s or more, 30 s at most. RIRs: channel 0 of those that last 0.2 to 2 s; for a corpus
+    without any, decaying noise.
 """
 
 from __future__ import annotations
@@ -56,8 +57,10 @@ class Corpus:
         return [source for source in self.sources if source.kind == kind]
 
 
-def make(folder: str | Path, *, clips: int, others: int | None = None) -> Corpus:
-    """Write the input below `folder`: `clips` of speech, at most `others` noises and as many RIRs."""
+def make(folder: str | Path, *, clips: int, others: int | None = None, rate: int = RATE) -> Corpus:
+    """Write the input below `folder`: `clips` of speech, at most `others` noises and as many RIRs, resampled to
+    `rate`.
+    """
     root = Path(os.environ.get("HUBBUB_CORPUS") or DEMO)
     found = corpora.from_index(str(root / "index.csv"), {}, {})
     rirs = list(_rirs(found))
@@ -66,7 +69,7 @@ def make(folder: str | Path, *, clips: int, others: int | None = None) -> Corpus
         "noise": list(islice(_noises(found), others)),
         "rir": (rirs or _decays())[:others],
     }
-    files = [f for kind, group in signals.items() for f in _written(Path(folder, kind), kind, group)]
+    files = [f for kind, group in signals.items() for f in _written(Path(folder, kind), kind, group, rate)]
     sources, _, _ = scan(files, str(Path(folder, "sources.parquet")), workers=0, quiet=True)
     facts = {
         "name": "real recordings" if root != DEMO else "pipelines/demo_corpus (synthetic)",
@@ -123,13 +126,14 @@ def _read(found: Found) -> Signal:
     return audio.resample(x[0], rate, RATE)
 
 
-def _written(folder: Path, kind: str, signals: Sequence[Signal]) -> list[Found]:
+def _written(folder: Path, kind: str, signals: Sequence[Signal], rate: int) -> list[Found]:
     """Signals as files, one per name that splits and balance go by."""
     folder.mkdir(parents=True)
     out = []
-    for number, x in enumerate(signals):
+    for number, samples in enumerate(signals):
+        x = audio.resample(samples, RATE, rate)
         path, name = folder / f"{kind}_{number:03d}.flac", f"{kind}_{number:03d}"
-        sf.write(path, 0.9 * x / max(0.9, float(np.abs(x).max())), RATE, subtype="PCM_16")
+        sf.write(path, 0.9 * x / max(0.9, float(np.abs(x).max())), rate, subtype="PCM_16")
         column = {"speech": "speaker_id", "noise": "noise_class", "rir": "room_id"}[kind]
         out.append(Found(str(path), kind, {column: name, "recording_id": name}))
     return out

@@ -45,45 +45,51 @@ SCORER = f"{PACKAGES} + mir_eval {version('mir_eval')}"
 
 @dataclass(frozen=True)
 class Mixture:
-    """What is to be mixed: files, numbers, and either a RIR's file or a room."""
+    """What is to be mixed: files, numbers, and either RIR files, a room, or neither. Lists are by talker.
+
+    `tracks_m` holds the way of each talker; one position where it stands still.
+    """
 
     mixture_id: str
-    speech: str
+    speech: list[str]
     noise: str
     noise_start: int
     frames: int
     snr_db: float
     level_dbfs: float
+    sir_db: list[float]
     early_ms: float
-    rir: str | None = None
+    rirs: Sequence[str] = ()
     size_m: Sequence[float] = ()
     rt60_s: float = 0.0
-    talker_m: Sequence[float] = ()
-    microphone_m: Sequence[float] = ()
+    tracks_m: Sequence[Sequence[Sequence[float]]] = ()
+    microphones_m: Sequence[Sequence[float]] = ()
 
 
 def mixture(plan: Plan, sources: dict[str, Source]) -> Mixture:
     """The same mixture as a row of our plan."""
-    (talker,), (noise,), room = plan.talkers, plan.noises, plan.room
-    assert room is not None
+    (noise,), room, first = plan.noises, plan.room, plan.talkers[0]
     common: dict[str, Any] = {
         "mixture_id": plan.mixture_id,
-        "speech": sources[talker.segments[0].source_id].uri,
+        "speech": [sources[talker.segments[0].source_id].uri for talker in plan.talkers],
         "noise": sources[noise.source_id].uri,
         "noise_start": noise.segments[0].start,
         "frames": plan.frames,
         "snr_db": noise.snr_db,
-        "level_dbfs": talker.level_dbfs,
+        "level_dbfs": first.level_dbfs,
+        "sir_db": [talker.sir_db or 0.0 for talker in plan.talkers],
         "early_ms": plan.early_ms,
     }
-    if talker.rir_source_id:
-        return Mixture(**common, rir=sources[talker.rir_source_id].uri)
+    if room is None:
+        return Mixture(**common)
+    if room.array is None:
+        return Mixture(**common, rirs=[sources[str(talker.rir_source_id)].uri for talker in plan.talkers])
     return Mixture(
         **common,
         size_m=room.size_m or [],
         rt60_s=room.rt60_requested_s or 0.0,
-        talker_m=talker.position_m or [],
-        microphone_m=(room.array_positions_m or [])[0],
+        tracks_m=[talker.trajectory_m or [talker.position_m or []] for talker in plan.talkers],
+        microphones_m=room.array.positions_m,
     )
 
 
@@ -107,20 +113,56 @@ def generate(mixtures: Sequence[Mixture], out: str, subtype: str, *, seek: bool 
 
 
 def _mix(wanted: Mixture, seek: bool = False) -> tuple[Signal, Signal, int]:
-    speech, rate = sf.read(wanted.speech)
+    """Mixture and target, (channels, samples)."""
+    images = []
+    for number, path in enumerate(wanted.speech):
+        speech, rate = sf.read(path)
+        responses = _responses(wanted, number, rate)
+        image = _moved(speech, responses, wanted.frames)
+        level_dbfs = wanted.level_dbfs - (wanted.sir_db[number] if number else 0.0)
+        gain = 10 ** (level_dbfs / 20) / _rms(image[0])
+        if number == 0:
+            early = [_early(h, wanted.early_ms, rate) for h in responses]
+            target = gain * _moved(speech, early, wanted.frames)
+        images.append(gain * image)
     noise = _noise(wanted, seek)
-    h = _read_rir(wanted.rir) if wanted.rir else _simulate_rir(wanted, rate)
-    early = h[: np.argmax(np.abs(h)) + round(wanted.early_ms * rate / 1000)]
-    image = fftconvolve(speech, h)[: wanted.frames]
-    target = fftconvolve(speech, early)[: wanted.frames]
-    gain = 10 ** (wanted.level_dbfs / 20) / _rms(image)
-    image, target = gain * image, gain * target
-    noise = noise * (_rms(image) / _rms(noise) * 10 ** (-wanted.snr_db / 20))
-    x = image + noise
+    noise = noise * (_rms(images[0][0]) / _rms(noise) * 10 ** (-wanted.snr_db / 20))
+    x = sum(images) + noise
     peak = max(np.abs(x).max(), np.abs(target).max())
     if peak > PEAK:
         x, target = PEAK / peak * x, PEAK / peak * target
     return x, target, rate
+
+
+def _responses(wanted: Mixture, number: int, rate: int) -> list[Signal]:
+    """A talker's responses (channels, taps), one per point of its way."""
+    if wanted.rirs:
+        return [_read_rir(wanted.rirs[number])[np.newaxis]]
+    if not wanted.size_m:
+        return [np.ones((1, 1))]
+    return [_simulate_rir(wanted, point, rate) for point in wanted.tracks_m[number]]
+
+
+def _early(h: Signal, early_ms: float, rate: int) -> Signal:
+    return h[:, : np.argmax(np.abs(h[0])) + round(early_ms * rate / 1000)]
+
+
+def _moved(speech: Signal, responses: Sequence[Signal], frames: int) -> Signal:
+    """Speech through one response, or through one after the other under triangular windows that sum to one."""
+    if len(responses) == 1:
+        return _convolved(speech, responses[0])[:, :frames]
+    out = np.zeros((len(responses[0]), frames))
+    step = frames / (len(responses) - 1)
+    for number, h in enumerate(responses):
+        first, last = max(0, round((number - 1) * step)), min(frames, round((number + 1) * step))
+        window = np.maximum(0.0, 1 - np.abs(np.arange(first, last) / step - number))
+        piece = _convolved(window * speech[first:last], h)[:, : frames - first]
+        out[:, first : first + piece.shape[1]] += piece
+    return out
+
+
+def _convolved(x: Signal, h: Signal) -> Signal:
+    return np.asarray(fftconvolve(x[np.newaxis], h, axes=-1))
 
 
 def _noise(wanted: Mixture, seek: bool) -> Signal:
@@ -139,15 +181,16 @@ def _read_rir(path: str) -> Signal:
     return h
 
 
-def _simulate_rir(wanted: Mixture, rate: int) -> Signal:
+def _simulate_rir(wanted: Mixture, source_m: Sequence[float], rate: int) -> Signal:
     pra.constants.set("rir_hpf_enable", True)  # its default, which hubbub's rooms may have changed in this process
     absorption, order = pra.inverse_sabine(wanted.rt60_s, wanted.size_m)
     room = pra.ShoeBox(wanted.size_m, fs=rate, materials=pra.Material(absorption), max_order=order)
-    room.add_source(wanted.talker_m)
-    room.add_microphone(wanted.microphone_m)
+    room.add_source(source_m)
+    room.add_microphone_array(np.transpose(wanted.microphones_m))
     room.compute_rir()
-    h: Signal = room.rir[0][0]
-    return h
+    rirs = [row[0] for row in room.rir]
+    taps = max(len(h) for h in rirs)
+    return np.stack([np.pad(h, (0, taps - len(h))) for h in rirs])
 
 
 def _rms(x: Signal) -> float:
@@ -156,7 +199,7 @@ def _rms(x: Signal) -> float:
 
 def _flac(x: Signal, rate: int, subtype: str) -> bytes:
     sink = io.BytesIO()
-    sf.write(sink, x, rate, format="FLAC", subtype=subtype)
+    sf.write(sink, x.T, rate, format="FLAC", subtype=subtype)
     return sink.getvalue()
 
 

@@ -28,10 +28,15 @@ from manifests.errors import UserError
 from manifests.schema import OUTPUT_VERSION, SCHEMA_VERSION
 
 __all__ = [
+    "PATTERNS",
     "SNR_KINDS",
     "STEMS",
+    "WALLS",
+    "Array",
+    "Clock",
     "Distribution",
     "Recipe",
+    "Rooms",
     "Size",
     "content",
     "load_recipe",
@@ -42,13 +47,45 @@ __all__ = [
 ]
 
 SNR_KINDS = ("p56_active", "rms_active", "rms", "lufs", "peak")
-STEMS = ("mixture", "target", "noise", "talkers", "image", "early", "late", "direct", "dry_aligned")
+STEMS = (
+    "mixture",
+    "target",
+    "targets",
+    "noise",
+    "talkers",
+    "image",
+    "early",
+    "late",
+    "direct",
+    "direct_window",
+    "reverb",
+    "anechoic",
+    "dry_aligned",
+)
 MAX_TALKERS = 5
+FLAC_CHANNELS = 8
+WALLS = ("west", "east", "south", "north", "floor", "ceiling")
+PATTERNS = {"omni": 1.0, "subcardioid": 0.75, "cardioid": 0.5, "hypercardioid": 0.25, "figure_eight": 0.0}
+"""First-order directivities: gain p + (1 - p) cos(angle)."""
 NORMAL_CUT = 4.0
 """Standard deviations at which `normal` is cut, so that a recipe's bounds hold for every draw."""
 
 SnrKind = Literal["p56_active", "rms_active", "rms", "lufs", "peak"]
-Stem = Literal["mixture", "target", "noise", "talkers", "image", "early", "late", "direct", "dry_aligned"]
+Stem = Literal[
+    "mixture",
+    "target",
+    "targets",
+    "noise",
+    "talkers",
+    "image",
+    "early",
+    "late",
+    "direct",
+    "direct_window",
+    "reverb",
+    "anechoic",
+    "dry_aligned",
+]
 
 
 class Strict(BaseModel):
@@ -288,13 +325,14 @@ class Talkers(Strict):
     min_active_s: Annotated[float, Field(ge=0)] = 0.5
 
 
-class Noise(Strict):
-    """What is added, and at which signal-to-noise ratio. With several noises each has its own draw of `snr_db`."""
+def _words(*known: str) -> pydantic.AfterValidator:
+    def check(given: Distribution) -> Distribution:
+        for value in given.values:
+            if value not in known:
+                raise ValueError(f"{' | '.join(known)} is expected, got {value!r}{ids.nearest(str(value), known)}")
+        return given
 
-    count: Annotated[Distribution, _bounded(0, 8, whole=True)] = _constant(1)
-    snr_db: Decibels = _uniform(-5, 20)
-    snr: SnrKind = "p56_active"
-    fade_s: Annotated[float, Field(gt=0, le=5)] = 0.5
+    return pydantic.AfterValidator(check)
 
 
 class RoomSize(Strict):
@@ -303,43 +341,282 @@ class RoomSize(Strict):
     height: Metres = _uniform(2.5, 4)
 
 
+class OwnRoom(Strict):
+    """The room of a noise that is not in the talkers' room (`noise.place: own_room`), with an array like theirs."""
+
+    size_m: RoomSize = RoomSize(length=_uniform(20, 40), width=_uniform(20, 40), height=_uniform(4, 8))
+    rt60_s: Annotated[Distribution, _bounded(0.05, 10)] = _uniform(0.5, 1.2)
+    distance_m: Metres = _uniform(8, 15)
+
+
+class Noise(Strict):
+    """What is added, and at which signal-to-noise ratio. With several noises each has its own draw of `snr_db`.
+
+    `place` says how a noise reaches the microphones of a simulated room: `dry` (the same on each), `point` (a source
+    in the talkers' room), `own_room` (a source in a room of its own), `diffuse` (an isotropic field). By default one
+    microphone hears it dry, an array diffuse. In a measured room `point` takes another of its RIRs, and the other
+    places are `dry`; a row without a room is dry.
+    """
+
+    count: Annotated[Distribution, _bounded(0, 8, whole=True)] = _constant(1)
+    snr_db: Decibels = _uniform(-5, 20)
+    snr: SnrKind = "p56_active"
+    fade_s: Annotated[float, Field(gt=0, le=5)] = 0.5
+    place: Annotated[Distribution, _words("dry", "point", "own_room", "diffuse")] | None = None
+    distance_m: Metres = _uniform(1.0, 5.0)
+    height_m: Metres = _uniform(0.5, 2.0)
+    coherence: Literal["spherical", "cylindrical"] = "spherical"
+    own_room: OwnRoom = OwnRoom()
+
+
+class Directivity(Strict):
+    """A first-order pattern by name, or its share p of omnidirectional sound, and where it faces.
+
+    Talkers face the `array` or a `random` horizontal direction; microphones face `outward` or the array's `forward`.
+    """
+
+    pattern: (
+        Literal["omni", "subcardioid", "cardioid", "hypercardioid", "figure_eight"]
+        | Annotated[float, Field(ge=0, le=1)]
+    ) = "omni"
+    facing: Literal["array", "random", "outward", "forward"] | None = None
+
+    @property
+    def omni(self) -> float:
+        """The share p."""
+        return PATTERNS[self.pattern] if isinstance(self.pattern, str) else self.pattern
+
+
+class Channels(Strict):
+    """A drawn subset of an array's microphones. The first of `always` is the reference."""
+
+    count: Annotated[Distribution, _bounded(1, 64, whole=True)]
+    always: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+
+
 class Array(Strict):
-    preset: Literal["mono"] = "mono"
+    """The microphones. Frame of the array: x forward, y left, z up, origin in its centre; microphone 0 first.
+
+    `pair` and `linear` lie on y, `circular` and `rings` in the horizontal plane. `user` takes `positions_m`.
+    """
+
+    preset: Literal["mono", "pair", "linear", "circular", "tetrahedral", "rings", "realman", "foa", "user"] = "mono"
+    microphones: Annotated[int, Field(ge=2, le=64)] = 4
+    spacing_m: Annotated[Distribution, _bounded(0.001, 10)] = _constant(0.05)
+    radius_m: Annotated[Distribution, _bounded(0.001, 10)] = _constant(0.05)
+    centre: bool = False
+    radii_m: list[Annotated[float, Field(gt=0, le=10)]] = []
+    counts: list[Annotated[int, Field(ge=1, le=64)]] = []
+    positions_m: list[Annotated[list[float], Field(min_length=3, max_length=3)]] = []
+    rotation: Literal["none", "azimuth", "full"] = "azimuth"
+    jitter_m: Annotated[float, Field(ge=0, le=1)] = 0.0
+    channels: Channels | None = None
+    directivity: Directivity = Directivity()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Array:
+        if (self.preset == "user") != bool(self.positions_m):
+            raise ValueError("preset: user and positions_m ([[x, y, z], ...]) belong together")
+        if (self.preset == "rings") != bool(self.radii_m) or len(self.radii_m) != len(self.counts):
+            raise ValueError("preset: rings wants radii_m and counts, one of each per ring; no other preset does")
+        if self.channels and self.channels.always and max(self.channels.always) >= self.size:
+            raise ValueError(f"channels.always names microphone {max(self.channels.always)} of {self.size}")
+        if self.channels and not len(self.channels.always) <= self.channels.count.support()[0]:
+            raise ValueError("channels.count must allow for all of channels.always")
+        if self.channels and self.channels.count.support()[1] > self.size:
+            raise ValueError(f"channels.count goes beyond the {self.size} microphones of the array")
+        if self.preset == "foa" and (self.channels or self.jitter_m or self.directivity.omni < 1):
+            raise ValueError("preset: foa is four coincident patterns; channels, jitter_m and directivity do not apply")
+        if self.directivity.facing in ("array", "random"):
+            raise ValueError("microphones face outward or forward")
+        return self
+
+    @property
+    def size(self) -> int:
+        """How many microphones the array has."""
+        counted = {"mono": 1, "pair": 2, "tetrahedral": 4, "foa": 4, "realman": 32, "user": len(self.positions_m)}
+        if self.preset in counted:
+            return counted[self.preset]
+        return (sum(self.counts) if self.preset == "rings" else self.microphones) + self.centre
+
+    @property
+    def most(self) -> int:
+        """The largest number of channels that a mixture can have."""
+        return int(self.channels.count.support()[1]) if self.channels else self.size
+
+
+class Air(Strict):
+    """Absorption of the air by ISO 9613-1."""
+
+    temperature_c: Annotated[float, Field(ge=-20, le=50)] = 20.0
+    humidity_percent: Annotated[float, Field(ge=1, le=100)] = 50.0
+
+
+class Motion(Strict):
+    """Which talkers walk, how, and how finely their way is sampled."""
+
+    probability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    path: Annotated[Distribution, _words("line", "arc", "waypoints")] = Distribution.model_validate(
+        {"choice": ["line", "arc", "waypoints"]}
+    )
+    speed_m_s: Annotated[Distribution, _bounded(0.01, 10)] = _uniform(0.3, 1.2)
+    step_m: Annotated[float, Field(ge=0.001, le=0.05)] = 0.05
+
+
+class Panels(Strict):
+    """Upright occluding panels in a room: how many, and their size. They stand anywhere within the wall margins."""
+
+    count: Annotated[Distribution, _bounded(0, 16, whole=True)] = _constant(0)
+    width_m: Metres = _uniform(0.8, 2.0)
+    height_m: Metres = _uniform(1.2, 2.0)
+    absorption: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class Traced(Strict):
+    """What the engine `pyroomacoustics` can do beyond ours: floor plans, scattering, rays, panels.
+
+    `floor_m` is the corners of a polygon ([[x, y], ...], counter-clockwise); without it the floor is that of `size_m`.
+    """
+
+    max_order: Annotated[int, Field(ge=0, le=100)] = 3
+    ray_tracing: bool = True
+    scattering: Annotated[float, Field(ge=0, le=1)] = 0.1
+    floor_m: list[Annotated[list[float], Field(min_length=2, max_length=2)]] = []
+    panels: Panels = Panels()
+
+    @field_validator("floor_m")
+    @classmethod
+    def _polygon(cls, given: list[list[float]]) -> list[list[float]]:
+        if given and len(given) < 3:
+            raise ValueError(f"a floor has at least three corners, got {len(given)}")
+        return given
+
+
+def _is_octaves(given: Any) -> bool:
+    return isinstance(given, dict) and all(str(key).replace(".", "", 1).isdigit() for key in given)
+
+
+def _check_material(what: str, given: Any) -> None:
+    values = list(given.values()) if _is_octaves(given) else [given]
+    if isinstance(given, str) or (values and all(_is_number(v) and 0 <= v <= 1 for v in values)):
+        return
+    raise ValueError(
+        f"{what}: a material's name, an absorption in [0, 1] or {{octave: absorption}} is expected, got {given!r}"
+    )
 
 
 class Rooms(Strict):
-    """With which probability a mixture is in a room, and in which: `measured` RIRs of a corpus or a `simulated`
-    shoebox.
+    """With which probability a mixture is in a room, and in which: `measured` RIRs of a corpus or a `simulated` one.
+
+    Distances are from the array's centre. `interferer_distance_m` (default: `distance_m`) is for all talkers but the
+    first; `wearer: true` puts the first one at the array's centre plus `wearer_offset_m` (in the array's frame), as
+    earbuds and headsets have it. `separation_deg` is the least angle between two talkers. `centre_offset_m` keeps the
+    array that near to the room's centre; without it, it is anywhere within the margins.
+    `materials` (a name, an absorption, absorptions per octave {125: 0.1, 250: 0.2, ...}, or one of these for each of
+    west, east, south, north, floor, ceiling, with `walls` for the four and `all` for the rest) replaces `rt60_s`.
+    `wall_weight` is drawn per wall: how much it absorbs beside the others.
     """
 
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    kind: Distribution = _constant("simulated")
+    kind: Annotated[Distribution, _words("measured", "simulated")] = _constant("simulated")
+    engine: Literal["shoebox", "pyroomacoustics"] = "shoebox"
     size_m: RoomSize = RoomSize()
     rt60_s: Annotated[Distribution, _bounded(0.05, 10)] = _uniform(0.2, 0.8)
+    rt60_tolerance: Annotated[float, Field(gt=0, le=1)] = 0.1
+    wall_weight: Annotated[Distribution, _bounded(0.01, 100)] = _constant(1)
+    materials: Any = None
+    air: Air | None = None
+    jitter_m: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    tail: Literal["exact", "diffuse"] = "exact"
+    tail_after_ms: Annotated[float, Field(gt=0, le=1000)] = 60.0
+    traced: Traced = Traced()
     array: Array = Array()
+    centre_offset_m: Annotated[Distribution, _bounded(0, 100)] | None = None
     distance_m: Metres = _uniform(0.66, 2.0)
+    interferer_distance_m: Metres | None = None
+    separation_deg: Annotated[float, Field(ge=0, lt=180)] = 0.0
+    wearer: bool = False
+    wearer_offset_m: Annotated[list[float], Field(min_length=3, max_length=3)] = [0.0, 0.0, 0.0]
     wall_margin_m: Annotated[float, Field(ge=0.01)] = 0.5
     microphone_height_m: Metres = _uniform(1.0, 1.5)
     talker_height_m: Metres = _uniform(1.4, 1.8)
+    directivity: Directivity = Directivity()
+    motion: Motion = Motion()
+    labels_hz: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    measured_channels: Literal["one", "first", "all"] = "one"
+    min_onset_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_redraws: Annotated[int, Field(ge=0)] = 200
 
-    @field_validator("kind")
+    @field_validator("materials", mode="before")
     @classmethod
-    def _known_kind(cls, given: Distribution) -> Distribution:
-        for value in given.values:
-            if value not in ("measured", "simulated"):
-                raise ValueError(f"rooms are 'measured' or 'simulated', got {value!r}")
+    def _of_walls_or_bands(cls, given: Any) -> Any:
+        walls = (*WALLS, "walls", "all")
+        if given is None:
+            return None
+        if isinstance(given, dict) and not _is_octaves(given):
+            for wall, material in given.items():
+                if wall not in walls:
+                    raise ValueError(f"unknown wall '{wall}'{ids.nearest(str(wall), walls)}")
+                _check_material(wall, material)
+        else:
+            _check_material("materials", given)
         return given
+
+    @model_validator(mode="after")
+    def _possible(self) -> Rooms:
+        if self.array.size > 1 and (self.probability < 1 or self.uses("measured")):
+            raise ValueError("an array is simulated in every row: set probability: 1 and kind: simulated")
+        if self.measured_channels == "all" and (self.probability < 1 or self.uses("simulated")):
+            raise ValueError("measured_channels: all wants every row measured: set probability: 1 and kind: measured")
+        if self.directivity.facing in ("outward", "forward"):
+            raise ValueError("talkers face array or random")
+        if self.engine == "pyroomacoustics" and (self.jitter_m or self.tail == "diffuse" or self.motion.probability):
+            raise ValueError("jitter_m, tail: diffuse and motion are of the engine shoebox")
+        if self.engine == "pyroomacoustics" and (self.array.directivity.omni < 1 or self.directivity.omni < 1):
+            raise ValueError("directivity is of the engine shoebox")
+        if self.engine == "pyroomacoustics" and self.array.preset == "foa":
+            raise ValueError("array foa is of the engine shoebox")
+        if self.wearer and self.array.size == 1 and not any(self.wearer_offset_m):
+            raise ValueError("wearer: with one microphone, wearer_offset_m must not be zero")
+        if self.wearer and self.motion.probability:
+            raise ValueError("a wearer moves with the array; motion is for talkers at a distance")
+        return self
 
     def uses(self, kind: str) -> bool:
         return self.probability > 0 and kind in self.kind.values
 
 
 class Target(Strict):
-    """The signal that a system is asked to output."""
+    """The signal that a system is asked to output.
 
-    kind: Literal["dry_aligned", "direct", "early", "image"] = "early"
+    `dry_aligned` (the dry utterance, one delay and one gain), `anechoic` (the direct path to each microphone, no
+    reflection), `direct` (-1 to +2.5 ms around the direct sound), `direct_window` (`window_ms` around it), `early` (up
+    to `early_ms` after it), `image` (all).
+    """
+
+    kind: Literal["dry_aligned", "anechoic", "direct", "direct_window", "early", "image"] = "early"
     early_ms: Annotated[float, Field(gt=0, le=1000)] = 50.0
+    window_ms: Annotated[list[Annotated[float, Field(ge=0, le=1000)]], Field(min_length=2, max_length=2)] = [2.0, 2.0]
+
+    @field_validator("window_ms", mode="before")
+    @classmethod
+    def _both_sides(cls, given: Any) -> Any:
+        return [given, given] if _is_number(given) else given
+
+
+class Clock(Strict):
+    """Each channel but the reference runs on a clock of its own: `offset_us` late, drifting by `drift_ppm`."""
+
+    op: Literal["clock"]
+    offset_us: Annotated[Distribution, _bounded(-10_000, 10_000)] = _constant(0)
+    drift_ppm: Annotated[Distribution, _bounded(-1000, 1000)] = _constant(0)
+
+    @field_validator("offset_us", "drift_ppm")
+    @classmethod
+    def _no_grid(cls, given: Distribution) -> Distribution:
+        if given.kind == "grid":
+            raise ValueError("a grid does not reach into this list; use choice")
+        return given
 
 
 class Write(Strict):
@@ -381,7 +658,7 @@ class Recipe(Strict):
     talkers: Talkers = Talkers()
     noise: Noise = Noise()
     rooms: Rooms = Rooms(probability=0.0)
-    degrade: Annotated[list[Any], Field(max_length=0)] = []
+    degrade: list[Clock] = []
     target: Target = Target()
     write: Write = Write()
     failure_budget: Annotated[float, Field(ge=0, le=1)] = 0.001
@@ -402,6 +679,15 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _channels_fit(self) -> Recipe:
+        if self.rooms.array.most > FLAC_CHANNELS and self.write.encoding != "wav_float32":
+            raise ValueError(
+                f"FLAC holds {FLAC_CHANNELS} channels, the array has {self.rooms.array.most}: set write.encoding: "
+                "wav_float32, or draw rooms.array.channels"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _talkers_fit(self) -> Recipe:
         if self.clip_s == "utterance" and self.talkers.fill == "concatenate":
             raise ValueError(
@@ -417,11 +703,13 @@ class Recipe(Strict):
 
 
 def stem_columns(stems: Sequence[str], talkers: int) -> list[str]:
-    """The audio columns that `stems` fill in a mixture of so many talkers: `talkers` stands for one column each."""
+    """The audio columns that `stems` fill in a mixture of so many talkers: `talkers` and `targets` stand for one column
+    each.
+    """
     return [
         column
         for stem in stems
-        for column in ([f"talker_{k + 1}" for k in range(talkers)] if stem == "talkers" else [stem])
+        for column in ([f"{stem[:-1]}_{k + 1}" for k in range(talkers)] if stem in ("talkers", "targets") else [stem])
     ]
 
 
@@ -486,8 +774,6 @@ def _one_message(error: Any, name: str, node: yaml.Node | None, model: type[Base
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
         message = "this key is required"
-    elif key == "degrade":
-        message = "no degradation operations exist in this version; leave the list empty"
     elif error["type"] not in ("value_error", "assertion_error"):
         message = f"{message[0].lower()}{message[1:]}, got {error['input']!r}"
     return f"{where}: {key}: {message}" if key else f"{where}: {message}"

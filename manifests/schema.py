@@ -25,18 +25,25 @@ import pyarrow as pa
 __all__ = [
     "OUTPUT_VERSION",
     "SCHEMA_VERSION",
+    "Array",
     "Audio",
+    "BandMeasure",
+    "Degradation",
+    "Direction",
     "Dropped",
     "Estimate",
     "Failed",
     "Finding",
     "KeyNumber",
+    "KeyNumbers",
     "KeyText",
     "Leak",
     "Mixture",
     "NoiseMeasure",
     "NoiseTrack",
     "Output",
+    "Panel",
+    "Pattern",
     "Plan",
     "Room",
     "Score",
@@ -46,6 +53,7 @@ __all__ = [
     "Talker",
     "TalkerMeasure",
     "Timing",
+    "Traced",
     "arrow_schema",
     "audio_columns",
     "from_table",
@@ -53,10 +61,10 @@ __all__ = [
     "to_table",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Changes when a column changes its name, type or meaning."""
 
-OUTPUT_VERSION = 1
+OUTPUT_VERSION = 2
 """Changes whenever audio, ids or scores change for the same recipe. A golden file in the tests enforces it."""
 
 
@@ -72,6 +80,12 @@ class Audio:
 class KeyNumber:
     key: str
     value: float
+
+
+@dataclass(frozen=True)
+class KeyNumbers:
+    key: str
+    values: list[float]
 
 
 @dataclass(frozen=True)
@@ -145,10 +159,19 @@ class Segment:
     length: int
 
 
+@dataclass(frozen=True)
+class Pattern:
+    """Directivity of a source or a microphone: gain omni + (1 - omni) cos(angle to `axis`), a unit vector."""
+
+    omni: float
+    axis: list[float]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Talker:
     """One talker of a mixture. Talker 0 is the target; its level is absolute, the others' are relative to it
-    (`sir_db`).
+    (`sir_db`). A moving talker has a `trajectory_m`: its positions at equal time steps from the first to the last
+    sample of the mixture, of which `position_m` is the first.
     """
 
     role: str  # target | interferer
@@ -161,8 +184,10 @@ class Talker:
     language: str | None = None
     gender: str | None = None
     position_m: list[float] | None = None
+    trajectory_m: list[list[float]] = field(default_factory=list)
+    pattern: Pattern | None = None
     rir_source_id: str | None = None
-    rir_channel: int | None = None
+    rir_channels: list[int] = field(default_factory=list)
     rir_sample_rate: int | None = None
 
 
@@ -170,6 +195,11 @@ class Talker:
 class NoiseTrack:
     """One noise of a mixture: segments of one recording, looped with cross-fades at `loop_seams` where it is too
     short.
+
+    `place` says how it reaches the microphones: `dry` (the same on each), `point` (a source at `position_m`, or behind
+    a measured RIR, in the talkers' room), `own_room` (a source in `Plan.noise_room`), `diffuse` (isotropic, with
+    `coherence`, made of this track and of `more_inputs`, other stretches of the recording, one per further
+    microphone). A noise in a room is on for `preroll` samples before the mixture begins; its segments count from there.
     """
 
     source_id: str
@@ -179,20 +209,89 @@ class NoiseTrack:
     loop_seams: list[int]
     snr_db: float
     snr_kind: str
+    place: str = "dry"
+    position_m: list[float] | None = None
+    rir_source_id: str | None = None
+    rir_channels: list[int] = field(default_factory=list)
+    rir_sample_rate: int | None = None
+    preroll: int = 0
+    coherence: str | None = None  # spherical | cylindrical
+    more_inputs: list[list[Segment]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array:
+    """The microphones: where they are in the room, and how they came there.
+
+    `positions_m` are those of the written channels in order, the reference first; `channels` their numbers in the
+    preset. `rotation_deg` is yaw, pitch and roll about `centre_m`. `patterns` is empty for omnidirectional microphones.
+    """
+
+    preset: str
+    positions_m: list[list[float]]
+    centre_m: list[float]
+    rotation_deg: list[float]
+    channels: list[int]
+    patterns: list[Pattern] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """An occluding wall patch in a room: its corners, in order, and its energy absorption per band."""
+
+    corners_m: list[list[float]]
+    absorption: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """What only the engine `pyroomacoustics` knows: a floor plan (empty for a shoebox), scattering, rays, panels, and
+    the air that absorbs.
+    """
+
+    floor_m: list[list[float]]
+    max_order: int
+    ray_tracing: bool
+    scattering: float
+    temperature_c: float | None = None
+    humidity_percent: float | None = None
+    panels: list[Panel] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """The room of a mixture: `measured` (RIRs from a corpus) or `shoebox` (simulated)."""
+    """The room of a mixture: `measured` (RIRs from a corpus), or simulated as a `shoebox` or by `pyroomacoustics`.
+
+    `absorption` has a row per band of `bands_hz` (one row where that is empty) and a column per wall: west, east,
+    south, north, floor, ceiling. It is the predicted one; rendering corrects it where the RT60 it gives is off, and
+    stores by how much (`Mixture.absorption_scale`). `rt60_requested_s` is null where materials were asked for.
+    `tail_after_ms` is null where all of a response is exact.
+    """
 
     engine: str
     room_id: str
     size_m: list[float] | None = None
     rt60_requested_s: float | None = None
-    absorption: float | None = None
-    max_order: int | None = None
-    array_positions_m: list[list[float]] | None = None
+    rt60_tolerance: float | None = None
+    absorption: list[list[float]] = field(default_factory=list)
+    bands_hz: list[float] = field(default_factory=list)
+    air_db_per_m: list[float] = field(default_factory=list)
+    jitter_m: float = 0.0
+    tail_after_ms: float | None = None
+    seed: int = 0
+    array: Array | None = None
+    traced: Traced | None = None
+    min_onset_confidence: float = 0.0  # measured RIRs below it are refused
     redraws: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation:
+    """One operation on the mixed signals, in order; `params` holds its numbers, one per channel where it has more."""
+
+    op: str  # clock
+    target_follows: bool
+    params: list[KeyNumbers]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,18 +306,46 @@ class Plan:
     sample_rate: int
     frames: int
     resampler: str | None
-    target_kind: str  # dry_aligned | direct | early | image
+    target_kind: str  # dry_aligned | anechoic | direct | direct_window | early | image
     early_ms: float | None
+    window_ms: list[float]  # of direct_window: before and after the direct sound; empty for other targets
     talkers: list[Talker]
     noises: list[NoiseTrack]
     room: Room | None
+    noise_room: Room | None
+    degradations: list[Degradation]
+    labels_hz: float
     licences: list[str]
     condition: list[KeyText] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class BandMeasure:
+    """Room acoustics in one octave band."""
+
+    centre_hz: float
+    rt60_s: float | None
+    edt_s: float | None
+    c50_db: float | None
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Where a talker is at a time, seen from the array's centre: azimuth counter-clockwise from the room's x axis."""
+
+    time_s: float
+    azimuth_deg: float
+    elevation_deg: float
+    distance_m: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class TalkerMeasure:
-    """What was measured on one talker's image at the reference channel, after the common gain."""
+    """What was measured on one talker's image at the reference channel, after the common gain, and on its RIR.
+
+    `channel_delays_samples` is the time of flight to each microphone. A moving talker's RIR is that of its first
+    position; `directions` has one entry per label frame, or one in all where it stands still.
+    """
 
     level_dbfs: float | None
     rms_dbfs: float | None
@@ -233,11 +360,15 @@ class TalkerMeasure:
     edt_s: float | None
     drr_db: float | None
     c50_db: float | None
+    onset_confidence: float | None
+    bands: list[BandMeasure]
+    channel_delays_samples: list[float]
+    directions: list[Direction]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseMeasure:
-    """Level of one noise after the common gain, and the SNR of talker 0 over it under each definition."""
+    """Level of one noise after the common gain, the SNR of talker 0 over it under each definition, and where it is."""
 
     rms_dbfs: float | None
     snr_p56_active_db: float | None
@@ -245,6 +376,10 @@ class NoiseMeasure:
     snr_rms_db: float | None
     snr_lufs_lu: float | None
     snr_peak_db: float | None
+    distance_m: float | None = None
+    azimuth_deg: float | None = None
+    elevation_deg: float | None = None
+    inputs_coherence: float | None = None  # diffuse: how alike the recording's stretches are; 0 is independent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +390,10 @@ class Mixture(Plan):
     the written
     format. Columns from `duration_s` to `transcript` repeat facts of the nested columns so that tables can be sliced by
     them.
+
+    `rt60_status` says whether the simulated room has the RT60 asked for: `ok`, `off` (corrections did not bring it
+    within tolerance), `unmeasurable` (the response decays less than T30 needs); null without a request. Amplitudes of
+    reflection were raised to `absorption_scale` against the plan's to get there, in `simulations` tries.
     """
 
     duration_s: float
@@ -267,10 +406,19 @@ class Mixture(Plan):
     gain_reason: str | None
     peak: float
     residual_dbfs: float | None
+    channels: int
     reverberant: bool
+    moving: bool
+    array_preset: str | None
+    noise_place: str | None
     room_engine: str | None
     rt60_s: float | None
+    rt60_status: str | None
+    absorption_scale: float | None
+    simulations: int | None
     drr_db: float | None
+    distance_m: float | None
+    azimuth_deg: float | None
     speaker_id: str | None
     language: str | None
     gender: str | None
@@ -288,12 +436,20 @@ class Mixture(Plan):
     early: Audio | None = None
     late: Audio | None = None
     direct: Audio | None = None
+    direct_window: Audio | None = None
+    reverb: Audio | None = None
+    anechoic: Audio | None = None
     dry_aligned: Audio | None = None
     talker_1: Audio | None = None
     talker_2: Audio | None = None
     talker_3: Audio | None = None
     talker_4: Audio | None = None
     talker_5: Audio | None = None
+    target_1: Audio | None = None
+    target_2: Audio | None = None
+    target_3: Audio | None = None
+    target_4: Audio | None = None
+    target_5: Audio | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any
 from manifests import audio, ids, parquet, schema, splits, storage
 from manifests.errors import UserError
 from manifests.recipe import Recipe, content, render_settings, stem_columns
-from manifests.schema import Audio, KeyText, Leak, Mixture, Plan, Segment, Source, Talker
+from manifests.schema import Audio, KeyText, Leak, Mixture, NoiseTrack, Plan, Segment, Source, Talker
 from manifests.select import usable
 from pipelines import engine, report
 from pipelines.dataset import Dataset, stage_entry
@@ -110,7 +110,8 @@ def _estimate(recipe: Recipe, rows: dict[str, list[Plan]], kept: Sequence[Source
 
 
 def _written_signals(recipe: Recipe, plan: Plan) -> int:
-    return sum(len(plan.talkers) if stem == "talkers" else 1 for stem in recipe.write.stems)
+    channels = len(plan.room.array.positions_m) if plan.room and plan.room.array else 1
+    return channels * len(stem_columns(recipe.write.stems, len(plan.talkers)))
 
 
 def _shards(recipe: Recipe, rows: dict[str, list[Plan]]) -> dict[str, list[Plan]]:
@@ -193,21 +194,21 @@ def _noise(uri: str, frames: int, channel: int, own_rate: int, rate: int) -> Any
     return audio.resample(audio.read_segment(uri, start=0, frames=frames, channel=channel), own_rate, rate)
 
 
-def _load_rir(sources: dict[str, Source], rate: int, talker: Talker) -> Any:
-    """A measured RIR's drawn channel at the mixture's rate, with its acoustics."""
-    source = sources[str(talker.rir_source_id)]
-    return _rir(source.uri, source.frames or 0, talker.rir_channel or 0, source.sample_rate or rate, rate)
+def _load_rir(sources: dict[str, Source], rate: int, user: Talker | NoiseTrack) -> Any:
+    """A measured RIR's drawn channels at the mixture's rate, with its acoustics."""
+    source = sources[str(user.rir_source_id)]
+    return _rir(source.uri, source.frames or 0, tuple(user.rir_channels), source.sample_rate or rate, rate)
 
 
 @functools.lru_cache(maxsize=256)
-def _rir(uri: str, frames: int, channel: int, own_rate: int, rate: int) -> Any:
+def _rir(uri: str, frames: int, channels: tuple[int, ...], own_rate: int, rate: int) -> Any:
     """Resampling keeps the sampled sum, so the taps are scaled by the ratio of rates to keep the response's gain."""
     import numpy as np
 
     from augment.render import measured_response
 
-    h = audio.resample(audio.read_segment(uri, start=0, frames=frames, channel=channel), own_rate, rate)
-    return measured_response(np.ascontiguousarray(h[np.newaxis] * np.float32(own_rate / rate)), rate)
+    h = [audio.resample(audio.read_segment(uri, start=0, frames=frames, channel=c), own_rate, rate) for c in channels]
+    return measured_response(np.stack(h) * np.float32(own_rate / rate), rate)
 
 
 def _mixture(plan: Plan, rendered: Any, sources: dict[str, Source], settings: Settings) -> Mixture:
@@ -231,10 +232,19 @@ def _mixture(plan: Plan, rendered: Any, sources: dict[str, Source], settings: Se
         gain_reason=rendered.gain_reason,
         peak=rendered.peak,
         residual_dbfs=rendered.residual_dbfs,
+        channels=len(rendered.signals["mixture"]),
         reverberant=plan.room is not None,
+        moving=any(t.trajectory_m for t in plan.talkers),
+        array_preset=plan.room.array.preset if plan.room and plan.room.array else None,
+        noise_place="+".join(sorted({n.place for n in plan.noises})) or None,
         room_engine=plan.room.engine if plan.room else None,
         rt60_s=room.rt60_s,
+        rt60_status=rendered.rt60_status,
+        absorption_scale=rendered.absorption_scale,
+        simulations=rendered.simulations,
         drr_db=room.drr_db,
+        distance_m=room.distance_m,
+        azimuth_deg=room.azimuth_deg,
         speaker_id=first.speaker_id,
         language=first.language,
         gender=first.gender,

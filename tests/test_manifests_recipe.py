@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from manifests import ids
 from manifests.errors import UserError
-from manifests.recipe import STEMS, Distribution, Recipe, content, load_recipe, parse_recipe, render_settings
+from manifests.recipe import (
+    STEMS,
+    Distribution,
+    Recipe,
+    content,
+    load_recipe,
+    parse_recipe,
+    render_settings,
+    stem_columns,
+)
 
 MINIMAL = "name: a\nsplits: {train: 5}\n"
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,13 +174,37 @@ MISTAKES = [
     ("noise: 5", "r.yaml:3: noise: input should be a valid dictionary"),
     ("noise: {snr: p56}", "r.yaml:3: noise.snr: input should be 'p56_active', 'rms_active', 'rms', 'lufs' or 'peak'"),
     ("sources: [a, 1]", "r.yaml:3: sources.1: input should be a valid string, got 1"),
-    ("degrade: [clip]", "r.yaml:3: degrade: no degradation operations exist in this version; leave the list empty"),
+    ("degrade: [clip]", "r.yaml:3: degrade.0: input should be a valid dictionary"),
+    ("degrade: [{op: clok}]", "r.yaml:3: degrade.0.op: input should be 'clock', got 'clok'"),
+    ("degrade: [{op: clock, offset_us: {grid: [1, 2]}}]", "degrade.0.offset_us: a grid does not reach into this list"),
     ("write: {stems: [target]}", "r.yaml:3: write.stems: stems must contain 'mixture'"),
     ("write:\n  stems:\n    - mixture\n    - tagret", "r.yaml:6: write.stems.1: input should be 'mixture', 'target',"),
     ("shares: {trian: 3}", "shares names a split 'trian' that splits lacks (did you mean 'train'?)"),
     ("shares: {train: 0}", "r.yaml:3: shares.train: input should be greater than 0, got 0"),
-    ("rooms: {kind: simulted}", "r.yaml:3: rooms.kind: rooms are 'measured' or 'simulated', got 'simulted'"),
-    ("rooms: {kind: {choice: [measured, 3]}}", "r.yaml:3: rooms.kind: rooms are 'measured' or 'simulated', got 3.0"),
+    ("rooms: {kind: simulted}", "rooms.kind: measured | simulated is expected, got 'simulted' (did you mean"),
+    ("rooms: {kind: {choice: [measured, 3]}}", "r.yaml:3: rooms.kind: measured | simulated is expected, got 3.0"),
+    # rooms
+    ("rooms: {array: {preset: circel}}", "rooms.array.preset: input should be 'mono', 'pair', 'linear', 'circular',"),
+    ("rooms: {array: {preset: user}}", "rooms.array: preset: user and positions_m ([[x, y, z], ...]) belong together"),
+    ("rooms: {array: {preset: rings}}", "rooms.array: preset: rings wants radii_m and counts, one of each per ring"),
+    ("rooms: {array: {preset: foa, jitter_m: 0.1}}", "rooms.array: preset: foa is four coincident patterns"),
+    ("rooms: {array: {preset: pair, channels: {count: 3}}}", "channels.count goes beyond the 2 microphones"),
+    ("rooms: {array: {preset: pair, channels: {count: 1, always: [2]}}}", "channels.always names microphone 2 of 2"),
+    ("rooms: {array: {preset: pair}}", "rooms: an array is simulated in every row: set probability: 1 and kind: simu"),
+    ("rooms: {measured_channels: all}", "measured_channels: all wants every row measured"),
+    ("rooms: {wearer: true}", "rooms: wearer: with one microphone, wearer_offset_m must not be zero"),
+    ("rooms: {engine: pyroomacoustics, jitter_m: 0.1}", "jitter_m, tail: diffuse and motion are of the engine shoebox"),
+    ("rooms: {motion: {step_m: 0.1}}", "rooms.motion.step_m: input should be less than or equal to 0.05, got 0.1"),
+    ("rooms: {motion: {path: circle}}", "rooms.motion.path: line | arc | waypoints is expected, got 'circle'"),
+    ("rooms: {materials: {flor: 0.3}}", "rooms.materials: unknown wall 'flor' (did you mean 'floor'?)"),
+    ("rooms: {materials: {floor: 1.3}}", "floor: a material's name, an absorption in [0, 1] or {octave: absorption}"),
+    ("rooms: {traced: {floor_m: [[0, 0], [1, 1]]}}", "a floor has at least three corners, got 2"),
+    ("rooms: {directivity: {facing: outward}}", "rooms: talkers face array or random"),
+    ("noise: {place: own_rom}", "noise.place: dry | point | own_room | diffuse is expected, got 'own_rom' (did you mean"),
+    (
+        "rooms: {probability: 1, array: {preset: realman}}",
+        "FLAC holds 8 channels, the array has 32: set write.encoding: wav_float32, or draw rooms.array.channels",
+    ),
     (
         "clip_s: utterance\ntalkers: {fill: concatenate}",
         "clip_s: utterance takes one utterance per clip; talkers.fill: concatenate needs a clip_s in seconds",
@@ -447,3 +480,37 @@ def test_an_editor_refuses_what_we_refuse(editor: Any, text: str) -> None:
     plain = yaml.safe_load(MINIMAL) | yaml.safe_load(text)
     assert not editor.is_valid(plain)
     assert message(yaml.safe_dump(plain))
+
+
+def test_arrays_and_their_sizes() -> None:
+    sizes = {
+        "{preset: mono}": 1,
+        "{preset: pair}": 2,
+        "{preset: linear, microphones: 5}": 5,
+        "{preset: circular, microphones: 6, centre: true}": 7,
+        "{preset: tetrahedral}": 4,
+        "{preset: foa}": 4,
+        "{preset: rings, radii_m: [0.03, 0.06], counts: [4, 8]}": 12,
+        "{preset: user, positions_m: [[0, 0, 0], [0.1, 0, 0]]}": 2,
+        "{preset: realman, channels: {count: {integers: [2, 8]}}}": 8,
+    }
+    for array, channels in sizes.items():
+        recipe = parse_recipe(MINIMAL + f"rooms: {{probability: 1, array: {array}}}\nwrite: {{encoding: wav_float32}}")
+        assert recipe.rooms.array.most == channels
+
+
+def test_a_window_may_be_one_number() -> None:
+    recipe = parse_recipe(MINIMAL + "target: {kind: direct_window, window_ms: 2.5}")
+    assert recipe.target.window_ms == [2.5, 2.5]
+    assert parse_recipe(MINIMAL + "target: {window_ms: [1, 3]}").target.window_ms == [1, 3]
+
+
+def test_materials_may_be_names_numbers_octaves_and_walls() -> None:
+    for text in ("carpet", "0.3", "{125: 0.1, 4000: 0.4}", "{floor: carpet, walls: 0.2, ceiling: {125: 0.1}, all: 0.1}"):
+        assert parse_recipe(MINIMAL + f"rooms: {{materials: {text}}}").rooms.materials is not None
+
+
+def test_talkers_and_targets_stand_for_one_column_each() -> None:
+    assert stem_columns(["mixture", "targets", "talkers"], 2) == [
+        "mixture", "target_1", "target_2", "talker_1", "talker_2"
+    ]  # fmt: skip

@@ -78,20 +78,30 @@ def test_nested_lists_keep_their_depth_and_their_nulls() -> None:
     noise = dataclasses.replace(
         row(NoiseTrack, filled=False), segments=[segment], loop_seams=[4, 9], noise_class="cafe"
     )
-    room = schema.Room(engine="shoebox", room_id="r", array_positions_m=[[1.0, 2.0, 3.0], [1.5, 2.0, 3.0]])
+    array = schema.Array(
+        preset="pair",
+        positions_m=[[1.0, 2.0, 3.0], [1.5, 2.0, 3.0]],
+        centre_m=[1.25, 2.0, 3.0],
+        rotation_deg=[0.0, 0.0, 0.0],
+        channels=[0, 1],
+        patterns=[schema.Pattern(0.5, [1.0, 0.0, 0.0]), schema.Pattern(0.5, [-1.0, 0.0, 0.0])],
+    )
+    room = schema.Room(engine="shoebox", room_id="r", absorption=[[0.1] * 6, [0.2] * 6], array=array)
     plan = dataclasses.replace(row(Plan, filled=False), talkers=talkers, noises=[noise], room=room, licences=["MIT"])
     (back,) = from_table(to_table([plan], Plan), Plan)
     assert back == plan
     assert back.talkers[0].position_m is None
     assert back.talkers[1].segments == []
     assert back.room is not None
-    assert back.room.array_positions_m == [[1.0, 2.0, 3.0], [1.5, 2.0, 3.0]]
+    assert back.room.array == array
+    assert back.room.absorption[1] == [0.2] * 6
     assert back.room.size_m is None
 
 
 REQUIRED = {
     Source: "source_id kind uri status labels screens extra",
-    Plan: "mixture_id split index dataset seed sample_rate frames target_kind talkers noises licences condition",
+    Plan: "mixture_id split index dataset seed sample_rate frames target_kind window_ms talkers noises degradations "
+    "labels_hz licences condition",
     Estimate: "system_id mixture_id status outputs",
     Score: "system_id mixture_id output metric status reference flags metric_version",
     System: "system_id name kind settings asset_sha256",
@@ -114,7 +124,7 @@ def test_columns_have_these_types() -> None:
     plan, source = arrow_schema(Plan), arrow_schema(Source)
     assert plan.field("index").type == pa.int64()
     assert plan.field("early_ms").type == pa.float64()
-    assert plan.field("room").type.field("array_positions_m").type == pa.list_(pa.list_(pa.float64()))
+    assert plan.field("room").type.field("absorption").type == pa.list_(pa.list_(pa.float64()))
     assert source.field("labels").type == pa.list_(pa.string())
     assert source.field("screens").type == pa.list_(pa.struct([("key", pa.string()), ("value", pa.float64())]))
     assert arrow_schema(Mixture).field("reverberant").type == pa.bool_()
@@ -123,8 +133,8 @@ def test_columns_have_these_types() -> None:
 
 FINGERPRINTS = {
     "sources": "c698b96e9403",
-    "plan": "b912ee2a7cac",
-    "mixtures": "728a05f024b2",
+    "plan": "385f1ff6d87a",
+    "mixtures": "db965e3978bb",
     "estimates": "4fa645be1a1b",
     "scores": "1b00760f63f1",
     "systems": "0e7a849b3b65",
@@ -149,7 +159,7 @@ def described(kind: Any) -> list[Any]:
 def test_a_changed_table_needs_another_schema_version() -> None:
     """Where this fails on purpose: raise SCHEMA_VERSION if the table was ever published, and renew its fingerprint."""
     found = {n: hashlib.sha256(json.dumps(described(kind)).encode()).hexdigest()[:12] for n, kind in TABLES.items()}
-    assert schema.SCHEMA_VERSION == 1
+    assert schema.SCHEMA_VERSION == 2
     assert found == FINGERPRINTS
 
 

@@ -106,8 +106,8 @@ def test_in_a_room_the_direct_sound_is_where_geometry_says(rows: list[Mixture]) 
     assert 4 <= len(reverberant) <= 20
     for row in reverberant:
         assert row.room is not None
-        assert row.room.array_positions_m is not None
-        microphone = np.array(row.room.array_positions_m[0])
+        assert row.room.array is not None
+        microphone = np.array(row.room.array.positions_m[0])
         for talker, measure in zip(row.talkers, row.talker_measures, strict=True):
             distance = float(np.linalg.norm(np.array(talker.position_m) - microphone))
             assert measure.distance_m == pytest.approx(distance, abs=1e-9)

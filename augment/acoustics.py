@@ -351,12 +351,11 @@ def band_clarity_db(h: Array, onset: int, sample_rate: int, *, early_ms: float) 
 
 
 class _Filtered(NamedTuple):
-    """Energy per step of 1 / rate seconds in one band; the first step comes `after_s` after the onset."""
+    """Energy in one band, per step of 1 / rate seconds centred on the onset, one step later and so on."""
 
     centre_hz: float
     power: Response
     rate: float
-    after_s: float
 
 
 class _Filter(NamedTuple):
@@ -382,23 +381,28 @@ def _bands(response: Response, onset: int, sample_rate: int) -> list[Band]:
 
 
 def _filtered(response: Response, onset: int, sample_rate: int) -> list[_Filtered]:
-    """Every band at its own rate, at least 4 times its centre where the sample rate has that."""
-    stop = max(_stop(response), onset + 1)
+    """Every band at its own rate, at least 4 times its centre where the sample rate has that.
+
+    Zeros before the response put the onset on a step of every band.
+    """
+    stop, lead = max(_stop(response), onset + 1), -onset % _step(sample_rate, CENTRES_HZ[0])
     ringing = math.ceil(2 * RINGING / CENTRES_HZ[0] * sample_rate)
-    size = _transform_size(stop + ringing)
-    spectrum = fft.rfft(response[:stop].astype(np.float32), n=size, workers=1)
-    return [_filtered_band(spectrum, f, onset, stop, sample_rate) for f in _filters(size, sample_rate)]
+    size = _transform_size(lead + stop + ringing)
+    padded = np.zeros(size, np.float32)
+    padded[lead : lead + stop] = response[:stop]
+    spectrum = fft.rfft(padded, overwrite_x=True, workers=1)
+    return [_filtered_band(spectrum, f, lead + onset, lead + stop, sample_rate) for f in _filters(size, sample_rate)]
 
 
 def _filtered_band(
     spectrum: npt.NDArray[np.complex64], band: _Filter, onset: int, stop: int, sample_rate: int
 ) -> _Filtered:
     signal = fft.ifft(spectrum[: band.gain.size] * band.gain, overwrite_x=True, workers=1)
-    rate, period = sample_rate / band.step, sample_rate / band.centre_hz
-    first = -(-onset // band.step)
+    period = sample_rate / band.centre_hz
+    first = onset // band.step
     last = max(first + 1, math.floor((stop - period) / band.step))  # the last period spreads out of the response
     power = _power(signal, first, math.ceil(RINGING * period / band.step), last)
-    return _Filtered(band.centre_hz, power, rate, first / rate - onset / sample_rate)
+    return _Filtered(band.centre_hz, power, sample_rate / band.step)
 
 
 def _band_decay(signal: _Filtered) -> _Decay:
@@ -413,7 +417,7 @@ def _band_time(decay: _Decay, centre_hz: float, limits: Limits) -> float | None:
 
 
 def _band_clarity_db(signal: _Filtered, early_s: float) -> float | None:
-    steps = max(0.0, (early_s - signal.after_s) * signal.rate + 0.5)
+    steps = early_s * signal.rate + 0.5
     whole = min(int(steps), signal.power.size)
     early, late = float(signal.power[:whole].sum()), float(signal.power[whole:].sum())
     if whole < signal.power.size:
@@ -421,6 +425,11 @@ def _band_clarity_db(signal: _Filtered, early_s: float) -> float | None:
         early, late = early + part, late - part
     found = _ratio_db(early, late)
     return None if found is None or abs(found) > BAND_RANGE_DB else found
+
+
+def _step(sample_rate: int, centre_hz: float) -> int:
+    """Taps per step of a band: a power of two."""
+    return 1 << max(1, math.floor(math.log2(sample_rate / (4.0 * centre_hz))))
 
 
 def _transform_size(taps: int) -> int:
@@ -439,7 +448,7 @@ def _filter(size: int, sample_rate: int, centre_hz: float) -> _Filter:
 
     Their inverse transform is the analytic signal at that rate; scaled so, its squares sum to the energy of the band.
     """
-    step: int = 2 ** max(1, math.floor(math.log2(sample_rate / (4.0 * centre_hz))))
+    step = _step(sample_rate, centre_hz)
     frequency = np.arange(1, size // step) * sample_rate / size
     octaves = np.minimum(1.0, np.abs(np.log2(frequency / centre_hz)))
     gain = np.zeros(size // step, np.float32)

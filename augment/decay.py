@@ -24,8 +24,8 @@ Conventions
     ceiling. Air takes `air_db_per_m` of all sound. For one band of frequencies let `lowest_hz` be its lower end and
     `sample_rate` twice its upper end: times and ratios are then those of the band.
     `power` and `energy_after` leave the direct path out; so does a `distance_m` of None.
-    A pair of positions deviates from the average. The quadrature is good to 1e-4 down to -60 dB, to 1e-2 where walls
-    differ a hundredfold. Absorption counts as 0.999999 at most.
+    A pair of positions deviates from the average. Tables are good to 1e-4 down to -60 dB where walls are alike, to 1e-2
+    where they differ a hundredfold. Absorption counts as 0.999999 at most.
 
 Source
     The idea is that of E. Lehmann, A. Johansson, "Prediction of energy decay in room impulse responses simulated with
@@ -53,13 +53,14 @@ __all__ = ["Decay", "few_reflections", "walls_for", "with_tail"]
 Float = npt.NDArray[np.float64]
 Signal = npt.NDArray[np.float32]
 
-DEPTH_DB = 80.0
+DEPTH_DB = 100.0
 MOST_ABSORPTION = 0.99
 FEW_REFLECTIONS_ABSORPTION = 0.85
 EDT_DIRECT_DB = 4.0
 
-_INTERVALS = 256
+_SEGMENTS, _INTERVALS = 8, 48  # of the tables: so many intervals are equal, the next ones twice as long
 _FINE = 16
+_WIDEST = 50  # the slowest axis counts as at least this part of all, which bounds the length of the tables
 _NODES = 16
 _FIT_POINTS = 32
 _LEAST_REFLECTION = 1e-6
@@ -73,7 +74,7 @@ _MATCH = 2 / 3
 
 
 class _Averages(NamedTuple):
-    """At equidistant paths: < > of exp(-r kappa) and of exp(-r kappa / 2), and < >_a of exp(-r kappa), (3, paths)."""
+    """At growing paths: < > of exp(-r kappa) and of exp(-r kappa / 2), and < >_a of exp(-r kappa), (3, paths)."""
 
     path_m: Float
     whole: Float
@@ -82,7 +83,7 @@ class _Averages(NamedTuple):
 
 
 class _Curve(NamedTuple):
-    """At equidistant times: energy per second, its part that is the mean of h, and energy to come."""
+    """At growing times: energy per second, its part that is the mean of h, and energy to come."""
 
     time_s: Float
     power: Float
@@ -163,7 +164,7 @@ class Decay:
     ) -> float | None:
         curve = self._curve if scale is None else self._scaled(scale)
         start, whole = self._start(distance_m, curve)
-        found = _line(curve.left, float(curve.time_s[1]), start, whole, upper_db, lower_db)
+        found = _line(curve.time_s, curve.left, start, whole, upper_db, lower_db)
         return found if found > 0 else None
 
     def _start(self, distance_m: float | None, curve: _Curve) -> tuple[float, float]:
@@ -205,7 +206,7 @@ class Decay:
         )
         power = spread + mean
         power[0] = 1e-9 * power[1]  # it is 0, but has a logarithm
-        return _Curve(path / SPEED_OF_SOUND, power, mean, _integral(power, path[1] / SPEED_OF_SOUND))
+        return _Curve(path / SPEED_OF_SOUND, power, mean, _integral(path / SPEED_OF_SOUND, power))
 
 
 # ------------------------------------------------------------------------------------------------------------ energy
@@ -229,6 +230,12 @@ def _power(
     per_side = 1 / size[0] + 1 / size[1] + 1 / size[2]
     diagonal = 1 / size[0] ** 2 + 1 / size[1] ** 2 + 1 / size[2] ** 2
     excess, mean_excess = _excess(losses), _excess(losses / 2)
+    loss, reflection, first = np.empty(3), np.empty(3), np.empty(3)
+    for a in range(3):
+        low, high = losses[a]
+        loss[a] = (low + high) / 2 / size[a]
+        reflection[a] = (math.exp(-low) + math.exp(-high)) / 2
+        first[a] = min(rate / 2, max(lowest, c / 4 * math.sqrt(diagonal - 1 / size[a] ** 2)))
     power = np.zeros((2, path.size))
     for i in range(path.size):
         r = path[i]
@@ -236,13 +243,11 @@ def _power(
         total = (1 - 2 * lowest / rate) * whole[i] * c / (4 * math.pi * volume)
         direct = 1.0
         for a in range(3):
-            low, high = losses[a]
-            first = max(lowest, c / 4 * math.sqrt(diagonal - 1 / size[a] ** 2))
-            b = c * r * ((low + high) / 2 / size[a]) ** 2 / 6
-            waves = math.log((rate / 2 + b) / (min(first, rate / 2) + b))
+            b = c * r * loss[a] ** 2 / 6
+            waves = math.log((rate / 2 + b) / (first[a] + b))
             total += c**2 / (8 * math.pi * rate * volume * size[a]) * planes[a, i] * waves
             beyond = min(1.0, r / (2 * size[a]))
-            direct *= (1 - beyond) / (1 - beyond + beyond * (math.exp(-low) + math.exp(-high)) / 2)
+            direct *= (1 - beyond) / (1 - beyond * (1 - reflection[a]))
         kept = (1 - direct) * math.exp(-r * air)
         power[0, i] = kept * total * (1 + built * excess)
         if lowest == 0:
@@ -262,48 +267,51 @@ def _excess(losses: Float) -> float:
 
 
 @kernel(error_model="numpy")
-def _integral(power: Float, step: float) -> Float:
-    """From each point to infinity, going on as it ends: trapezoids, less the first term of Euler and Maclaurin."""
+def _integral(time: Float, power: Float) -> Float:
+    """From each time to infinity, going on as it ends: trapezoids, less the first term of Euler and Maclaurin."""
     last = power.size - 1
     left = np.empty(power.size)
-    left[last] = power[last] * step / math.log(power[last - 1] / power[last])
-    slope = power[last] - power[last - 1]
+    left[last] = power[last] * (time[last] - time[last - 1]) / math.log(power[last - 1] / power[last])
+    slope = (power[last] - power[last - 1]) / (time[last] - time[last - 1])
     for i in range(last - 1, -1, -1):
-        here = (power[i + 1] - power[max(0, i - 1)]) / (2 if i > 0 else 1)
-        left[i] = left[i + 1] + step * ((power[i] + power[i + 1]) / 2 - (slope - here) / 12)
+        step, before = time[i + 1] - time[i], max(0, i - 1)
+        here = (power[i + 1] - power[before]) / (time[i + 1] - time[before])
+        left[i] = left[i + 1] + step * ((power[i] + power[i + 1]) / 2 - step * (slope - here) / 12)
         slope = here
     return left
 
 
 @kernel(error_model="numpy")
-def _line(left: Float, step: float, start: float, whole: float, upper_db: float, lower_db: float) -> float:
+def _line(time: Float, left: Float, start: float, whole: float, upper_db: float, lower_db: float) -> float:
     """A line through the decay between two depths, by least squares, taken to 60 dB; 0 where it is not that deep."""
     depth = np.empty(left.size)
     for i in range(left.size):
         depth[i] = 10 * math.log10(whole / left[i])
-    first = max(start / step, _crossing(depth, upper_db))
-    last = _crossing(depth, lower_db)
+    first = max(start, _crossing(time, depth, upper_db))
+    last = _crossing(time, depth, lower_db)
     if not first < last:
         return 0.0
-    products, squares = 0.0, 0.0
+    products, squares, i = 0.0, 0.0, 0
     for n in range(_FIT_POINTS):
         along = n / (_FIT_POINTS - 1)
         at = first + (last - first) * along
-        whole_steps = min(int(at), depth.size - 2)
-        value = depth[whole_steps] + (at - whole_steps) * (depth[whole_steps + 1] - depth[whole_steps])
+        while i < time.size - 2 and time[i + 1] < at:
+            i += 1
+        value = depth[i] + (depth[i + 1] - depth[i]) * (at - time[i]) / (time[i + 1] - time[i])
         products += (along - 0.5) * value
         squares += (along - 0.5) ** 2
-    return 60 * (last - first) * step * squares / products
+    return float(60 * (last - first) * squares / products)
 
 
 @kernel(error_model="numpy")
-def _crossing(depth: Float, level: float) -> float:
-    """Where a rising sequence reaches a level, in steps; -1 where it does not."""
+def _crossing(time: Float, depth: Float, level: float) -> float:
+    """When a rising sequence reaches a level; -1 where it does not."""
     if depth[0] >= level:
         return 0.0
     for i in range(1, depth.size):
         if depth[i] >= level:
-            return i - (depth[i] - level) / (depth[i] - depth[i - 1])
+            past = (depth[i] - level) / (depth[i] - depth[i - 1])
+            return float(time[i] - past * (time[i] - time[i - 1]))
     return -1.0
 
 
@@ -322,15 +330,15 @@ def _averages(rates: Float) -> _Averages:
     slow, middle, fast = sorted(rates.tolist())
     first, second, third, weight = _sphere()
     kappa = slow * first + middle * second + fast * third
-    step = _reach(kappa, weight, math.hypot(slow, middle, fast), max(slow, fast / 200)) / _INTERVALS
-    half = _decays(kappa, weight, step / 2, 2 * _INTERVALS)
+    all_axes = math.hypot(slow, middle, fast)
+    path = _paths()
+    step = _reach(kappa, weight, all_axes, max(slow, all_axes / _WIDEST)) / path[-1]
     cosine, sine, plane_weight = _plane()
-    planes = np.empty((3, _INTERVALS + 1))
+    planes = np.empty((3, path.size))
     for a in range(3):
         low, high = sorted(np.delete(rates, a).tolist())
-        planes[a] = _decays(low * cosine + high * sine, plane_weight, step, _INTERVALS)
-    path = step * np.arange(_INTERVALS + 1, dtype=np.float64)
-    return _Averages(path, half[::2], half[: _INTERVALS + 1], planes)
+        planes[a] = _decays(low * cosine + high * sine, plane_weight, step)
+    return _Averages(step * path, _decays(kappa, weight, step), _decays(kappa, weight, step / 2), planes)
 
 
 @kernel(error_model="numpy")
@@ -348,21 +356,30 @@ def _reach(kappa: Float, weight: Float, highest: float, lowest: float) -> float:
 
 
 @kernel(error_model="numpy")
-def _decays(kappa: Float, weight: Float, step: float, intervals: int) -> Float:
-    """The weighted mean of exp(-n step kappa) at n = 0 ... intervals, as exp(-16 i step kappa) exp(-j step kappa)."""
-    mean = np.zeros(intervals + _FINE)
-    fine = np.empty(_FINE)
+def _decays(kappa: Float, weight: Float, step: float) -> Float:
+    """The weighted mean of exp(-r kappa) at the paths r that begin with `step`: powers of few exponentials."""
+    mean = np.zeros(_SEGMENTS * _INTERVALS + 1)
+    powers = np.empty(_FINE)
     for n in range(kappa.size):
-        factor = math.exp(-step * kappa[n])
-        fine[0] = 1.0
-        for j in range(1, _FINE):
-            fine[j] = fine[j - 1] * factor
-        coarse = weight[n]
-        for i in range(0, mean.size, _FINE):
-            for j in range(_FINE):
-                mean[i + j] += coarse * fine[j]
-            coarse *= fine[_FINE - 1] * factor
-    return mean[: intervals + 1]
+        value, first = weight[n], 0
+        for segment in range(_SEGMENTS):
+            factor = math.exp(-step * 2.0**segment * kappa[n])
+            powers[0] = 1.0
+            for j in range(1, _FINE):
+                powers[j] = powers[j - 1] * factor
+            for i in range(first, first + _INTERVALS, _FINE):
+                for j in range(_FINE):
+                    mean[i + j] += value * powers[j]
+                value *= powers[_FINE - 1] * factor
+            first += _INTERVALS
+        mean[first] += value
+    return mean
+
+
+@functools.cache
+def _paths() -> Float:
+    """In first steps."""
+    return np.append(0.0, np.cumsum(np.repeat(2.0 ** np.arange(_SEGMENTS), _INTERVALS)))
 
 
 @functools.cache

@@ -45,7 +45,7 @@ from scipy import fft, special
 
 from augment.images import SPEED_OF_SOUND
 
-__all__ = ["Field", "Pattern", "coherence", "coherence_error", "diffuse", "inputs_coherence", "measured_coherence"]
+__all__ = ["Field", "coherence", "coherence_error", "diffuse", "inputs_coherence", "measured_coherence"]
 
 Field = Literal["spherical", "cylindrical"]
 
@@ -152,10 +152,7 @@ def coherence(
     Element (i, j) is that of X_i X_j*. Complex where there are patterns, else real.
     """
     _check_array(positions_m, field, patterns)
-    covariance = _covariance(positions_m, frequencies_hz, field, _weights(patterns))
-    amplitudes = np.sqrt(_powers(covariance))
-    both = amplitudes[:, :, np.newaxis] * amplitudes[:, np.newaxis]
-    return np.asarray(np.divide(covariance, both, np.zeros_like(covariance), where=both > 0))
+    return _normalised(_covariance(positions_m, frequencies_hz, field, _weights(patterns)))
 
 
 def _covariance(positions_m: Array, frequencies_hz: npt.ArrayLike, field: Field, weights: Rows) -> Float | Complex:
@@ -227,26 +224,26 @@ def measured_coherence(x: Array, *, sample_rate: int, nfft: int) -> tuple[Float,
     thirtieth of a window between two microphones, and coherence is averaged over 1.5 bins.
     """
     _check_rate(sample_rate)
-    spectra, _ = _cross_spectra(x, nfft)
-    powers = _powers(spectra)
-    both = np.sqrt(powers[:, :, np.newaxis] * powers[:, np.newaxis])
-    real = np.divide(spectra.real, both, np.zeros_like(both), where=both > 0)
-    return np.asarray(np.fft.rfftfreq(nfft, 1 / sample_rate)), np.asarray(real)
+    return np.asarray(np.fft.rfftfreq(nfft, 1 / sample_rate)), _normalised(_cross_spectra(x, nfft)[0]).real
 
 
 def coherence_error(
     x: Array, positions_m: Array, *, sample_rate: int, field: Field = "spherical", patterns: Patterns = ()
-) -> float:
-    """How far measured coherence is from the field's: the largest error of all pairs and third-octaves from 44 Hz.
+) -> float | None:
+    """How far measured coherence is from the field's: the largest error of all pairs and third-octaves from 44 Hz. None
+    for less than two windows of 64 ms.
 
     Errors are of the real part, averaged over each third-octave; frequencies 60 dB below the strongest do not count.
     By chance it is about 0.05 for 10 s of white noise. It sees what `inputs_coherence` does not, inputs that differ in
     spectrum (events that only one of them holds), and dilutes what that sees best: tones.
     """
     nfft = _window(sample_rate)
-    frequencies_hz, measured = measured_coherence(x, sample_rate=sample_rate, nfft=nfft)
-    error = measured - coherence(positions_m, frequencies_hz, field, patterns=patterns).real
-    powers = _powers(_cross_spectra(x, nfft)[0])
+    if x.shape[-1] < 2 * nfft:
+        return None
+    frequencies_hz = np.fft.rfftfreq(nfft, 1 / sample_rate)
+    spectra, _ = _cross_spectra(x, nfft)
+    error = (_normalised(spectra) - coherence(positions_m, frequencies_hz, field, patterns=patterns)).real
+    powers = _powers(spectra)
     quiet = powers <= _QUIET * powers.max(axis=0)
     loud = ~(quiet[:, :, np.newaxis] | quiet[:, np.newaxis])
     starts = _bands(frequencies_hz, per_octave=3)
@@ -254,8 +251,9 @@ def coherence_error(
     return float(np.abs(means).max(initial=0.0))
 
 
-def inputs_coherence(inputs: Array, sample_rate: int) -> float:
-    """How far from incoherent inputs are: between 0 and 1, the largest of all pairs and octaves from 44 Hz.
+def inputs_coherence(inputs: Array, sample_rate: int) -> float | None:
+    """How far from incoherent inputs are: between 0 and 1, the largest of all pairs and octaves from 44 Hz. None for
+    less than two windows.
 
     Per octave, the magnitude of Welch's coherence in windows of 64 ms, weighted by power: the root of
     sum |S_ij|^2 / sum S_ii S_jj over the octave, less what independent noises would show. Octaves 60 dB below the
@@ -263,12 +261,14 @@ def inputs_coherence(inputs: Array, sample_rate: int) -> float:
     seen, and does no harm to `diffuse`.
     """
     nfft = _window(sample_rate)
+    if inputs.shape[-1] < 2 * nfft:
+        return None
     spectra, windows = _cross_spectra(inputs, nfft)
     powers = _powers(spectra)
     starts = _bands(np.fft.rfftfreq(nfft, 1 / sample_rate), per_octave=1)
     joint = np.add.reduceat(np.abs(spectra) ** 2, starts)
     apart = np.add.reduceat(powers[:, :, np.newaxis] * powers[:, np.newaxis], starts)
-    loud = apart > 1.0 * apart.max(axis=0)
+    loud = apart > _QUIET**2 * apart.max(axis=0)
     chance = 1 / windows
     excess = (np.divide(joint, apart, np.zeros_like(joint), where=loud) - chance) / (1 - chance)
     different = ~np.eye(len(inputs), dtype=bool)
@@ -298,6 +298,12 @@ def _cross_spectra(x: Array, nfft: int) -> tuple[Complex, float]:
     spectra = np.ascontiguousarray(fft.rfft(frames * hann, workers=1).transpose(2, 0, 1), np.complex128)
     windows = frames.shape[1]
     return spectra @ np.conj(spectra.transpose(0, 2, 1)), windows / (1 + 2 * _HANN_OVERLAP**2 * (1 - 1 / windows))
+
+
+def _normalised(spectra: Float | Complex) -> Float | Complex:
+    amplitudes = np.sqrt(_powers(spectra))
+    both = amplitudes[:, :, np.newaxis] * amplitudes[:, np.newaxis]
+    return np.asarray(np.divide(spectra, both, np.zeros_like(spectra), where=both > 0))
 
 
 def _powers(spectra: Float | Complex) -> Float:

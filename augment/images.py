@@ -519,6 +519,14 @@ def _sum_images(
     limit, outer = reach**2, (reach + math.sqrt(3.0) * jitter) ** 2
     shifts = np.uint64(21 * axes[0]), np.uint64(21 * axes[1]), np.uint64(21 * axes[2])
     source_omni = np.float32(source_pattern[0, 0])
+    gain_x, gain_y, gain_z = gain[0], gain[1], gain[2]
+    best_x, best_y, best_z = best[0], best[1], best[2]
+    apart_x, apart_y, apart_z = apart[0], apart[1], apart[2]
+    squared_x, squared_y, squared_z = squared[0], squared[1], squared[2]
+    nearest_x, nearest_y, nearest_z = nearest[0], nearest[1], nearest[2]
+    along_x, along_y, along_z = along[0], along[1], along[2]
+    sent_x, sent_y, sent_z = source_along[0], source_along[1], source_along[2]
+    key_x, key_y, key_z = key[0], key[1], key[2]
     _cells(axes, room, lengths, place, gain, best, key)
     for m in range(len(microphones)):
         _seen_from(microphones[m], lengths, place, apart, squared, nearest)
@@ -532,36 +540,36 @@ def _sum_images(
                 source_along[axis, e] = mirrored if moved else mirrored * apart[axis, e]
         for k in range(grid.size):
             grid[k] = 0
-        for i in range(_entries(lengths[0], 1.0, 0.0, best[0], nearest[0], least, outer)):
+        for i in range(_entries(lengths[0], 1.0, 0.0, best_x, nearest_x, least, outer)):
             left = max_order - (i + 1) // 2
             most = min(lengths[1], 2 * left + 1)
-            for j in range(_entries(most, gain[0, i], squared[0, i], best[1], nearest[1], least, outer)):
+            for j in range(_entries(most, gain_x[i], squared_x[i], best_y, nearest_y, least, outer)):
                 most = min(lengths[2], 2 * (left - (j + 1) // 2) + 1)
-                gain_xy, squared_xy = gain[0, i] * gain[1, j], squared[0, i] + squared[1, j]
-                count = _entries(most, gain_xy, squared_xy, best[2], nearest[2], least, outer)
+                gain_xy, squared_xy = gain_x[i] * gain_y[j], squared_x[i] + squared_y[j]
+                count = _entries(most, gain_xy, squared_xy, best_z, nearest_z, least, outer)
                 padded = (count + _LANES - 1) // _LANES * _LANES
                 if moved:
                     _place_moved(
                         padded,
-                        apart[0, i],
-                        apart[1, j],
-                        apart[2],
+                        apart_x[i],
+                        apart_y[j],
+                        apart_z,
                         gain_xy,
-                        gain[2],
+                        gain_z,
                         least,
                         limit,
                         scale,
                         found,
                         i + j,
-                        seed + key[0, i] + key[1, j],
-                        key[2],
+                        seed + key_x[i] + key_y[j],
+                        key_z,
                         jitter / 2**21,
                         shifts,
                         direct,
                         pattern,
-                        source_along[0, i],
-                        source_along[1, j],
-                        source_along[2],
+                        sent_x[i],
+                        sent_y[j],
+                        sent_z,
                         source_omni,
                     )
                 elif directed:
@@ -569,21 +577,21 @@ def _sum_images(
                         padded,
                         squared_xy,
                         gain_xy,
-                        squared[2],
-                        gain[2],
+                        squared_z,
+                        gain_z,
                         least,
                         limit,
                         scale,
                         found,
                         omni,
-                        along[0, i] + along[1, j],
-                        along[2],
+                        along_x[i] + along_y[j],
+                        along_z,
                         source_omni,
-                        source_along[0, i] + source_along[1, j],
-                        source_along[2],
+                        sent_x[i] + sent_y[j],
+                        sent_z,
                     )
                 else:
-                    _place(padded, squared_xy, gain_xy, squared[2], gain[2], least, limit, scale, found)
+                    _place(padded, squared_xy, gain_xy, squared_z, gain_z, least, limit, scale, found)
                 for k in range(0 if with_direct or i + j > 0 else 1, count):
                     _add_kernel(grid, first[k], table, row[k], between[k], amplitude[k])
         if fade > 0:

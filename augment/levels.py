@@ -69,6 +69,8 @@ MARGIN_DB = 15.9
 TIME_CONSTANT_S = 0.03
 _HANGOVERS_PER_S = 5  # 0.2 s
 _THRESHOLDS: Power = np.asarray(np.exp2(np.arange(-20.0, 1.0, 1 / 64)), dtype=np.float64)  # re sqrt(energy)
+_LANES = 64  # sums run side by side in as many registers as that takes, then across
+_STRETCH = 256
 _TINY = 1e-60  # keeps recursions out of the subnormal range, where they are a hundred times slower
 
 
@@ -92,7 +94,8 @@ def rms_dbfs(x: Array) -> float | None:
 
 def peak(x: Array) -> float:
     """Largest magnitude."""
-    return float(np.max(np.abs(_rows("x", x))))
+    rows = np.ascontiguousarray(_shaped("x", x), dtype=np.float32)
+    return _finite(float(np.int32(_largest(rows.view(np.int32).ravel())).view(np.float32)))
 
 
 def dc(x: Array) -> float:
@@ -115,10 +118,14 @@ def _row(name: str, x: Array) -> Signal:
     return np.ascontiguousarray(x, dtype=np.float32)
 
 
-def _rows(name: str, x: Array) -> Signal:
+def _shaped(name: str, x: Array) -> Array:
     if x.ndim not in (1, 2) or x.size == 0:
         raise ValueError(f"{name} must have shape (samples,) or (channels, samples) and not be empty, got {x.shape}")
-    rows = np.ascontiguousarray(np.atleast_2d(x), dtype=np.float32)
+    return np.atleast_2d(x)
+
+
+def _rows(name: str, x: Array) -> Signal:
+    rows = np.ascontiguousarray(_shaped(name, x), dtype=np.float32)
     if not np.isfinite(rows).all():
         raise ValueError(f"{name} must be finite, got infinity or NaN")
     return rows
@@ -145,23 +152,34 @@ def _masked_mean_square(x: Signal, mask: Mask) -> float | None:
 
 @numba.njit(cache=True)
 def _energy(x: Signal) -> float:
-    total = np.zeros(8)
-    whole = x.size - x.size % 8
-    for i in range(0, whole, 8):
-        for lane in range(8):
-            total[lane] += np.float64(x[i + lane]) ** 2
-    for i in range(whole, x.size):
-        total[0] += np.float64(x[i]) ** 2
-    return float(total.sum())
+    lanes = np.zeros(_LANES)
+    for row in range(x.size // _LANES):
+        for lane in range(_LANES):
+            lanes[lane] += np.float64(x[row * _LANES + lane]) ** 2
+    for i in range(x.size - x.size % _LANES, x.size):
+        lanes[0] += np.float64(x[i]) ** 2
+    return float(lanes.sum())
 
 
 @numba.njit(cache=True)
 def _masked_energy(x: Signal, mask: Mask) -> float:
-    total = 0.0
-    for i in range(x.size):
-        if mask[i]:
-            total += np.float64(x[i]) ** 2
-    return total
+    lanes = np.zeros(_LANES)
+    for row in range(x.size // _LANES):
+        for lane in range(_LANES):
+            value = np.float64(x[row * _LANES + lane])
+            lanes[lane] += value * value if mask[row * _LANES + lane] else 0.0
+    for i in range(x.size - x.size % _LANES, x.size):
+        lanes[0] += np.float64(x[i]) ** 2 if mask[i] else 0.0
+    return float(lanes.sum())
+
+
+@numba.njit(cache=True)
+def _largest(bits: npt.NDArray[np.int32]) -> np.int32:
+    """Of float32 as integers without their sign: their order is that of magnitudes, infinity and NaN last."""
+    found = np.int32(0)
+    for i in range(bits.size):
+        found = max(found, bits[i] & np.int32(0x7FFFFFFF))
+    return found
 
 
 # ITU-T P.56
@@ -194,8 +212,9 @@ class Activity(NamedTuple):
 def activity(x: Array, sample_rate: int) -> Activity:
     """`active_level` and `active_mask` of (samples,), for callers that need both."""
     signal = _row("x", x)
-    level = _active_level(signal, sample_rate)
-    return Activity(level, _active_mask(signal, sample_rate, level))
+    envelope = _envelope(signal, _smoothing(sample_rate))
+    level = _active_level(signal, sample_rate, envelope)
+    return Activity(level, _active_mask(envelope, sample_rate, level))
 
 
 def active_level(x: Array, sample_rate: int) -> ActiveLevel | None:
@@ -213,7 +232,8 @@ def active_level(x: Array, sample_rate: int) -> ActiveLevel | None:
 
     `None` for silence, for less than 0.2 s, and where no threshold lies 15.9 dB below its level (a lone click).
     """
-    return _active_level(_row("x", x), sample_rate)
+    signal = _row("x", x)
+    return _active_level(signal, sample_rate, _envelope(signal, _smoothing(sample_rate)))
 
 
 def active_mask(x: Array, sample_rate: int) -> Mask:
@@ -221,12 +241,14 @@ def active_mask(x: Array, sample_rate: int) -> Mask:
     return activity(x, sample_rate).mask
 
 
-def _active_level(x: Signal, sample_rate: int, thresholds: Power | None = None) -> ActiveLevel | None:
+def _active_level(
+    x: Signal, sample_rate: int, envelope: Power, thresholds: Power | None = None
+) -> ActiveLevel | None:
     hangover, energy = _hangover(sample_rate), _finite(_energy(x))
     if x.size < hangover or energy == 0:
         return None
     grid = math.sqrt(energy) * _THRESHOLDS if thresholds is None else thresholds
-    counts = _activity(x, _smoothing(sample_rate), hangover, grid)
+    counts = _activity(envelope, hangover, grid)
     active = np.cumsum(counts[::-1])[::-1][1:]  # samples active at each threshold; counts[0] lie below all of them
     used = active > 0
     levels = 10.0 * np.log10(energy / active[used])
@@ -247,11 +269,13 @@ def _crossing(margins: Power) -> float | None:
     return float(j - 1 + (margins[j - 1] - MARGIN_DB) / (margins[j - 1] - margins[j]))
 
 
-def _active_mask(x: Signal, sample_rate: int, active: ActiveLevel | None) -> Mask:
+def _active_mask(envelope: Power, sample_rate: int, active: ActiveLevel | None) -> Mask:
     if active is None:
-        return np.zeros(x.size, np.bool_)
-    threshold = from_db(active.threshold_dbfs)
-    return _above(x, _smoothing(sample_rate), _hangover(sample_rate), threshold)
+        return np.zeros(envelope.size, np.bool_)
+    mask = np.asarray(envelope >= from_db(active.threshold_dbfs))
+    for last in np.flatnonzero(mask[:-1] > mask[1:]):
+        mask[last + 1 : last + 1 + _hangover(sample_rate)] = True
+    return mask
 
 
 def _smoothing(sample_rate: int) -> float:
@@ -265,44 +289,82 @@ def _hangover(sample_rate: int) -> int:
 
 
 @numba.njit(cache=True)
-def _activity(x: Signal, g: float, hangover: int, thresholds: Power) -> npt.NDArray[np.int64]:
+def _envelope(x: Signal, g: float) -> Power:
+    """|x| through two averages p and q.
+
+    A recursion waits for itself at every sample, so four stretches run side by side, all but the first as if silence
+    came before. What their past adds to them, g^n (q + n (1 - g) p) after n samples, is added when it is known.
+    """
+    h = 1.0 - g
+    samples = np.arange(1.0, _STRETCH + 1.0)
+    of_q = g**samples
+    of_p = h * samples * of_q
+    out = np.empty(x.size)
+    past_p = past_q = 0.0
+    whole = x.size - x.size % (4 * _STRETCH)
+    for start in range(0, whole, 4 * _STRETCH):
+        x0, x1, x2, x3 = _stretches(x, start)
+        y0, y1, y2, y3 = _stretches(out, start)
+        p0, q0, p1, q1, p2, q2, p3, q3 = past_p, past_q, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(_STRETCH):
+            p0 = g * p0 + (h * abs(np.float64(x0[i])) + _TINY)
+            p1 = g * p1 + (h * abs(np.float64(x1[i])) + _TINY)
+            p2 = g * p2 + (h * abs(np.float64(x2[i])) + _TINY)
+            p3 = g * p3 + (h * abs(np.float64(x3[i])) + _TINY)
+            q0 = g * q0 + h * p0
+            q1 = g * q1 + h * p1
+            q2 = g * q2 + h * p2
+            q3 = g * q3 + h * p3
+            y0[i], y1[i], y2[i], y3[i] = q0, q1, q2, q3
+        past_p, past_q = p0, q0
+        for y, p in ((y1, p1), (y2, p2), (y3, p3)):
+            for i in range(_STRETCH):
+                y[i] += past_q * of_q[i] + past_p * of_p[i]
+            past_p, past_q = p + past_p * of_q[-1], y[-1]
+    for i in range(whole, x.size):
+        past_p = g * past_p + (h * abs(np.float64(x[i])) + _TINY)
+        past_q = g * past_q + h * past_p
+        out[i] = past_q
+    return out
+
+
+@numba.njit(cache=True)
+def _stretches(x: Array, start: int) -> tuple[Array, Array, Array, Array]:
+    rows = x[start : start + 4 * _STRETCH].reshape(4, _STRETCH)
+    return rows[0], rows[1], rows[2], rows[3]
+
+
+@numba.njit(cache=True)
+def _activity(envelope: Power, hangover: int, thresholds: Power) -> npt.NDArray[np.int64]:
     """For each number of thresholds the count of samples at which that many are active.
 
     A threshold is active at a sample if the envelope reached it there or during the hangover before. Thresholds rise,
     so one number says which: the highest that was reached, `active`, found from the last time each was the highest
-    (`last`).
+    (`last`). Time is spent where the envelope passes a threshold: in between nothing changes but the hangovers.
     """
+    edges = np.concatenate((np.array([-np.inf]), thresholds, np.array([np.inf])))
     counts = np.zeros(thresholds.size + 1, np.int64)
     last = np.full(thresholds.size + 1, -hangover - 1)
-    p = q = 0.0
-    here = active = 0
-    for i in range(x.size):
-        p = g * p + ((1.0 - g) * abs(np.float64(x[i])) + _TINY)
-        q = g * q + (1.0 - g) * p
-        while here < thresholds.size and q >= thresholds[here]:
+    here = active = since = i = 0
+    while i < envelope.size:
+        while envelope[i] >= edges[here + 1]:
             here += 1
-        while here > 0 and q < thresholds[here - 1]:
+        while envelope[i] < edges[here]:
             here -= 1
-        last[here] = i
-        active = max(active, here)
-        while i - last[active] > hangover:
-            active -= 1
-        counts[active] += 1
+        if here > active:
+            counts[active] += i - since
+            active, since = here, i
+        low, high = edges[here], edges[here + 1]
+        i += 1
+        while i < envelope.size and low <= envelope[i] < high:
+            i += 1
+        last[here] = i - 1
+        while last[active] + hangover < i - 1:
+            stop = max(since, last[active] + hangover + 1)
+            counts[active] += stop - since
+            active, since = active - 1, stop
+    counts[active] += envelope.size - since
     return counts
-
-
-@numba.njit(cache=True)
-def _above(x: Signal, g: float, hangover: int, threshold: float) -> Mask:
-    active = np.zeros(x.size, np.bool_)
-    p = q = 0.0
-    last = -hangover - 1
-    for i in range(x.size):
-        p = g * p + ((1.0 - g) * abs(np.float64(x[i])) + _TINY)
-        q = g * q + (1.0 - g) * p
-        if q >= threshold:
-            last = i
-        active[i] = i - last <= hangover
-    return active
 
 
 # ITU-R BS.1770
@@ -314,6 +376,9 @@ _HOPS_PER_BLOCK = 4
 _OFFSET_DB = -0.691
 _ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE_LU = -10.0
+_STRETCHES = 32
+_SETTLING_S = 0.15
+_INPUT, _U1, _U2, _V1, _V2, _ENERGY = range(6)
 
 
 def loudness_lufs(x: Array, sample_rate: int) -> float | None:
@@ -340,12 +405,11 @@ def _power_at(lufs: float) -> float:
 
 def _block_powers(x: Signal, sample_rate: int) -> Power:
     """Mean square of each whole block after K-weighting, summed over channels: (blocks,)."""
-    shelf, highpass = k_weighting(sample_rate)
     hops = x.shape[-1] * _HOPS_PER_S // sample_rate
     if hops < _HOPS_PER_BLOCK:
         return np.zeros(0)
     edges = np.arange(hops + 1) * sample_rate // _HOPS_PER_S
-    energies = np.sum([_hop_energies(row, shelf, highpass, edges) for row in x], axis=0)
+    energies = np.sum([_hop_energies(row, sample_rate, hops) for row in x], axis=0)
     blocks = np.lib.stride_tricks.sliding_window_view(energies, _HOPS_PER_BLOCK).sum(axis=-1)
     return np.asarray(blocks / (edges[_HOPS_PER_BLOCK:] - edges[:-_HOPS_PER_BLOCK]))
 
@@ -373,24 +437,53 @@ def _at_rate(b: tuple[float, ...], a: tuple[float, ...], sample_rate: int) -> Po
     return np.asarray(np.concatenate([new_b, new_a[1:]]) / new_a[0])
 
 
+def _hop_energies(x: Signal, sample_rate: int, hops: int) -> Power:
+    """Energy of each hop after K-weighting, (hops,).
+
+    The signal is cut into stretches of equally many hops, which are filtered side by side. Each begins before its
+    first hop, in the signal's past, so that the filter settles: its poles lie at 240 per second, and 0.15 s leave
+    1e-14 of what was.
+    """
+    period = _HOPS_PER_S // math.gcd(sample_rate, _HOPS_PER_S)  # hops that take a whole number of samples
+    count = period * math.ceil(hops / (_STRETCHES * period))
+    settling = math.ceil(_SETTLING_S * sample_rate)
+    stops = settling + np.arange(count + 1) * sample_rate // _HOPS_PER_S
+    length = int(stops[-1]) - settling
+    padded = np.zeros(settling + _STRETCHES * length, np.float32)
+    kept = x[: _STRETCHES * length]
+    padded[settling : settling + kept.size] = kept
+    return np.asarray(_stretch_energies(padded, length, stops, *k_weighting(sample_rate))[:, 1:].ravel()[:hops])
+
+
 @numba.njit(cache=True)
-def _hop_energies(x: Signal, shelf: Power, highpass: Power, edges: npt.NDArray[np.int64]) -> Power:
-    """Energy between neighbouring edges after the two sections (transposed direct form II)."""
-    energies = np.zeros(edges.size - 1)
-    u1 = u2 = v1 = v2 = 0.0
-    for hop in range(energies.size):
-        total = 0.0
-        for i in range(edges[hop], edges[hop + 1]):
-            u = np.float64(x[i]) + _TINY
-            v = shelf[0] * u + u1
-            u1 = shelf[1] * u - shelf[3] * v + u2
-            u2 = shelf[2] * u - shelf[4] * v
-            y = highpass[0] * v + v1
-            v1 = highpass[1] * v - highpass[3] * y + v2
-            v2 = highpass[2] * v - highpass[4] * y
-            total += y * y
-        energies[hop] = total
-    return energies
+def _stretch_energies(x: Signal, length: int, stops: npt.NDArray[np.int64], shelf: Power, highpass: Power) -> Power:
+    """(stretches, stops): energy up to each stop from the one before, through both sections (transposed direct form
+    II). Stretches begin `length` samples apart.
+    """
+    b0, b1, b2, a1, a2 = shelf[0], shelf[1], shelf[2], shelf[3], shelf[4]
+    d0, d1, d2, c1, c2 = highpass[0], highpass[1], highpass[2], highpass[3], highpass[4]
+    energies = np.zeros((stops.size, _STRETCHES))
+    s = np.zeros((6, _STRETCHES))  # one array, so that nothing in it can be suspected to overlap
+    i = 0
+    for stop in range(stops.size):
+        for k in range(_STRETCHES):
+            s[_ENERGY, k] = 0.0
+        while i < stops[stop]:
+            for k in range(_STRETCHES):
+                s[_INPUT, k] = x[i + k * length]
+            for k in range(_STRETCHES):
+                u = s[_INPUT, k] + _TINY
+                v = b0 * u + s[_U1, k]
+                s[_U1, k] = b1 * u - a1 * v + s[_U2, k]
+                s[_U2, k] = b2 * u - a2 * v
+                y = d0 * v + s[_V1, k]
+                s[_V1, k] = d1 * v - c1 * y + s[_V2, k]
+                s[_V2, k] = d2 * v - c2 * y
+                s[_ENERGY, k] += y * y
+            i += 1
+        for k in range(_STRETCHES):
+            energies[stop, k] = s[_ENERGY, k]
+    return energies.T
 
 
 # Bandwidth

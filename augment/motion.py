@@ -67,6 +67,7 @@ __all__ = [
     "position_at",
     "speed_m_s",
     "sway",
+    "walk",
     "waypoints",
 ]
 
@@ -148,6 +149,17 @@ def sway(
     return _sampled(curve, step_m)
 
 
+def walk(curve: Array, *, speed_m_s: float, seconds: float, step_m: float = STEP_M) -> Float:
+    """Along `curve` (n, 3), joined by straight lines, at constant speed for `seconds`; at its ends it turns round."""
+    points = _track(curve)
+    length = _path_length(points)
+    if not 0 <= speed_m_s < math.inf or not 0 < seconds < math.inf:
+        raise ValueError(f"speed_m_s must not be negative and seconds be positive, got {speed_m_s} and {seconds}")
+    way = np.linspace(0, speed_m_s * seconds, max(2, math.ceil(speed_m_s * seconds / step_m - 1e-9) + 1))
+    along = length[-1] - np.abs(way % max(2 * length[-1], 1e-9) - length[-1])
+    return np.stack([np.interp(along, length, axis) for axis in points.T], axis=1)
+
+
 def speed_m_s(track: Array, seconds: float) -> float:
     """Length of the track over the time from its first point to its last: the mean speed."""
     if not seconds > 0:
@@ -183,7 +195,7 @@ def labels(
     if not rate_hz > 0:
         raise ValueError(f"rate_hz must be positive, got {rate_hz}")
     count = math.ceil(frames * rate_hz / sample_rate - 1e-9)
-    centres = (np.arange(count) + 1.5) * sample_rate / rate_hz
+    centres = (np.arange(count) + 0.5) * sample_rate / rate_hz
     apart = position_at(track, frames, centres) - _position("origin_m", origin_m)
     x, y, z = (apart @ arrays.rotation(*rotation_deg)).T
     ground = np.hypot(x, y)

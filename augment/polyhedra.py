@@ -57,6 +57,7 @@ Positions = Sequence[Sequence[float]]
 DEPTH_DB = 70.0
 MOST_IMAGES = 1_000_000
 MOST_BRANCHES = 50_000_000
+LEAST_ABSORPTION = 1e-3
 CLEARANCE_M = 1e-3  # pyroomacoustics computes in float32 and takes 1e-5 m for nothing
 
 _FILTER = 81
@@ -143,6 +144,11 @@ def simulate(
         )
         if ray_tracing and surface.scattering.any() and not _own_generator(pra):
             raise ValueError(f"scattering with ray tracing needs pyroomacoustics 0.10 or later, got {pra.__version__}")
+        if ray_tracing and not (surface.absorption >= LEAST_ABSORPTION).all():
+            raise ValueError(
+                f"absorption must be at least {LEAST_ABSORPTION} where rays are traced, got {surface.absorption.min():g}: "
+                "a ray caught along a wall that takes nothing from it goes on forever"
+            )
         tracer = _tracer(shape, microphones, rays, max_s) if ray_tracing else None
         return [
             _response(pra, shape, surface, source, microphones, sample_rate, max_order, tracer, max_s, (seed, index))

@@ -120,7 +120,7 @@ def render(plan: Plan, *, load: Load, load_rir: LoadRir, stems: Sequence[str], b
     ]
     signals, gain = _written(plan, parts, noises, stems, bits, peak)
     found = _measured(plan, signals, gain, [n * np.float32(gain) for n in noises], responses, stems, bits)
-    placed = [replace(n, inputs_coherence=alike) for n, (_, alike) in zip(found.noises, heard, strict=True)]
+    placed = [replace(n, coherence_error=off) for n, (_, off) in zip(found.noises, heard, strict=True)]
     return replace(found, noises=placed)
 
 
@@ -331,15 +331,15 @@ def _clocked(plan: Plan, parts: dict[str, Signal]) -> dict[str, Signal]:
 def _noise_images(
     plan: Plan, talker: Response | None, load: Load, load_rir: LoadRir
 ) -> list[tuple[Signal, float | None]]:
-    """Each noise as the microphones hear it, (channels, samples), before its level; and how alike the inputs of a
-    diffuse one are.
+    """Each noise as the microphones hear it, (channels, samples), before its level; and how far the coherence of a
+    diffuse one is from theory.
     """
     channels = talker.h.shape[0] if talker else 1
     out = []
     for track in plan.noises:
-        image, alike = _noise_image(plan, track, talker, load, load_rir)
+        image, off = _noise_image(plan, track, talker, load, load_rir)
         image = np.repeat(image, channels, axis=0) if len(image) < channels else image
-        out.append((_clocked(plan, {"noise": image})["noise"], alike))
+        out.append((_clocked(plan, {"noise": image})["noise"], off))
     return out
 
 
@@ -351,13 +351,26 @@ def _noise_image(
         response = _noise_response(plan, track, talker, load_rir)
         return convolve(noise, response, length=noise.size)[:, track.preroll :], None
     if track.more_inputs:
-        assert plan.room is not None
-        assert plan.room.array is not None
         inputs = np.stack([noise, *(_track(segments, load, plan.frames) for segments in track.more_inputs)])
-        positions = np.asarray(plan.room.array.positions_m)
-        field = diffuse.diffuse(inputs, positions, sample_rate=plan.sample_rate, field=track.coherence or "spherical")
-        return field, diffuse.inputs_coherence(inputs, plan.sample_rate)
+        return _diffuse(plan, track, inputs)
     return noise[np.newaxis], None
+
+
+def _diffuse(plan: Plan, track: NoiseTrack, inputs: Signal) -> tuple[Signal, float | None]:
+    assert plan.room is not None
+    assert plan.room.array is not None
+    array = plan.room.array
+    field: dict[str, Any] = {
+        "sample_rate": plan.sample_rate,
+        "field": track.coherence or "spherical",
+        "patterns": array.patterns,
+    }
+    positions = np.asarray(array.positions_m)
+    try:
+        image = diffuse.diffuse(inputs, positions, **field)
+    except ValueError as error:
+        raise Refused("silent_noise", f"noise {track.source_id}: {error}", track.source_id) from None
+    return image, diffuse.coherence_error(image, positions, **field)
 
 
 def _noise_response(plan: Plan, track: NoiseTrack, talker: Response | None, load_rir: LoadRir) -> Signal:
@@ -563,20 +576,23 @@ def _directions(plan: Plan, source: Talker | NoiseTrack, room: Room | None = Non
     if room is None or room.array is None or source.position_m is None:
         return []
     track = source.trajectory_m if isinstance(source, Talker) else []
-    times = [0.0]
-    positions: Any = [source.position_m]
     if track:
-        seconds = plan.frames / plan.sample_rate
-        times = [(k + 0.5) / plan.labels_hz for k in range(max(1, int(seconds * plan.labels_hz)))]
-        positions = motion.position_at(np.asarray(track), plan.frames, np.asarray(times) * plan.sample_rate)
-    seen = [
-        rooms.geometry(source_m=p, microphone_m=room.array.centre_m, rotation_deg=room.array.rotation_deg)
-        for p in positions
-    ]
-    return [
-        Direction(round(t, 6), round(g.azimuth_deg, 4), round(g.elevation_deg, 4), round(g.distance_m, 5))
-        for t, g in zip(times, seen, strict=True)
-    ]
+        frames = motion.labels(
+            np.asarray(track),
+            plan.frames,
+            sample_rate=plan.sample_rate,
+            origin_m=room.array.centre_m,
+            rate_hz=plan.labels_hz,
+            rotation_deg=room.array.rotation_deg,
+        )
+        times = (np.arange(len(frames.azimuth_deg)) + 0.5) / plan.labels_hz
+        rows = zip(times, frames.azimuth_deg, frames.elevation_deg, frames.distance_m, strict=True)
+    else:
+        seen = rooms.geometry(
+            source_m=source.position_m, microphone_m=room.array.centre_m, rotation_deg=room.array.rotation_deg
+        )
+        rows = iter([(0.0, seen.azimuth_deg, seen.elevation_deg, seen.distance_m)])
+    return [Direction(*(round(float(v), 5) for v in row)) for row in rows]
 
 
 def _noise_measure(plan: Plan, track: NoiseTrack, noise: Signal, snr: dict[str, float | None]) -> NoiseMeasure:

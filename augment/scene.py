@@ -2,7 +2,7 @@
 
 Conventions
     Metres; x along the room's length, y along its width, z up, origin in a corner of the floor. Positions are rounded
-    to 1 mm (microphones to 0.1 mm) before they are used. Distances of talkers and noises are from the array's centre.
+    to 1 mm (microphones and the points of a way to 0.1 mm) before they are used. Distances of talkers and noises are from the array's centre.
     An attempt draws room, array, talkers and noise sources; where anything does not fit (a talker in a wall, a room too
     large for its RT60, two talkers too near in angle, a source that no microphone can hear) all of it is drawn again,
     up to `rooms.max_redraws` times. So what fits easily is preferred: small distances in small rooms, large rooms at
@@ -388,7 +388,7 @@ def _walk(
         curve = _CURVES[path](start, array.centre_m, bounds, rng)
         if curve is None:
             continue
-        track = np.round(motion.walk(curve, speed_m_s=speed, seconds=seconds, step_m=spec.step_m), 3)
+        track = np.round(motion.walk(curve, speed_m_s=speed, seconds=seconds, step_m=spec.step_m), 4)
         away = min(float(np.min(np.linalg.norm(track - m, axis=1))) for m in array.positions_m)
         if bounds.holds(track) and away >= NEAREST_WALKER_M:
             return [[float(v) for v in p] for p in track]

@@ -460,7 +460,7 @@ class Motion(Strict):
         {"choice": ["line", "arc", "waypoints"]}
     )
     speed_m_s: Annotated[Distribution, _bounded(0.01, 10)] = _uniform(0.3, 1.2)
-    step_m: Annotated[float, Field(ge=0.001, le=0.05)] = 0.05
+    step_m: Annotated[float, Field(ge=0.001, le=0.05)] = 0.02
 
 
 class Panels(Strict):

@@ -379,7 +379,7 @@ class NoiseMeasure:
     distance_m: float | None = None
     azimuth_deg: float | None = None
     elevation_deg: float | None = None
-    inputs_coherence: float | None = None  # diffuse: how alike the recording's stretches are; 0 is independent
+    coherence_error: float | None = None  # diffuse: largest |coherence - theory| over third octaves and pairs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,7 +140,7 @@ def test_onsets_in_noise_behind_a_pause_before_a_louder_reflection() -> None:
 
 def test_low_confidence_marks_the_wrong_onsets() -> None:
     """A direct sound 6 to 26 dB down (a talker behind a screen), or a click 15 to 30 dB down before it (distortion of a
-    sweep).
+    sweep): 74 % are right, 94 % of those with confidence 0.5 or more, 60 % of the others.
     """
     right, sure = [], []
     for h, delay, gain, rng in rooms(100, RATE):
@@ -151,12 +151,10 @@ def test_low_confidence_marks_the_wrong_onsets() -> None:
             found = noisy(response_, -60, rng)
             right.append(abs(onset(found) - delay - 1000) <= 8)
             sure.append(onset_confidence(found, onset(found), RATE) >= 0.5)
-    print(
-        "sure", np.mean(sure), np.mean(right), np.mean(np.array(right)[sure]), np.mean(np.array(right)[~np.array(sure)])
-    )
-    assert np.mean(sure) > 0.3
+    assert np.mean(sure) > 0.35
     assert np.mean(right) < 0.8
-    assert np.mean(np.array(right)[sure]) > 0.9
+    assert np.mean(np.array(right)[sure]) > 0.92
+    assert np.mean(np.array(right)[np.logical_not(sure)]) < 0.65
 
 
 def test_confidence_on_paper() -> None:
@@ -386,7 +384,7 @@ def test_decays_that_differ_by_band(rate: int, order: int) -> None:
     for band in measure(h, rate, onset=333).bands[:6]:
         rt60_s = wanted[band.centre_hz]
         assert band.rt60_s == pytest.approx(rt60_s, rel=0.01)
-        assert band.edt_s == pytest.approx(rt60_s, rel=0.03)
+        assert band.edt_s == pytest.approx(rt60_s, rel=0.01 + 1 / (band.centre_hz * rt60_s))
     for early_ms in (50, 80):
         clarity = band_clarity_db(h, 333, rate, early_ms=early_ms)
         for (centre_hz, rt60_s), found in zip(wanted.items(), clarity, strict=False):
@@ -481,16 +479,15 @@ def test_a_band_without_range_or_shorter_than_its_filter_is_undefined() -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), gain=st.floats(1e-6, 1e3), delay=st.integers(0, 4000))
 def test_bands_do_not_see_gain_delay_or_silence(seed: int, gain: float, delay: int) -> None:
-    """A band has its own rate, so a delay moves its steps: 1 ms at 125 Hz."""
     h = np.concatenate([[4.0], decay(0.5, 0.6, seed=seed)]).astype(np.float32)
     before = measure(h, RATE, onset=0).bands
     moved = np.pad(h, (delay, 777)) * np.float32(gain)
     for one, other in zip(before, measure(moved, RATE, onset=delay).bands, strict=True):
-        assert other.c50_db == pytest.approx(one.c50_db, abs=0.2)
+        assert other.c50_db == pytest.approx(one.c50_db, abs=1e-3)
         for name in ("rt60_s", "edt_s"):
             a, b = getattr(one, name), getattr(other, name)
             assert (a is None) == (b is None)
-            assert a is None or b == pytest.approx(a, rel=0.03)
+            assert a is None or b == pytest.approx(a, rel=1e-4)
 
 
 def test_clarity_by_hand() -> None:

@@ -384,6 +384,8 @@ def test_how_far_inputs_are_from_incoherent() -> None:
     x = noise(15, 4, 160000)
     assert inputs_coherence(x, 16000) < 0.15
     assert inputs_coherence(x[:1], 16000) == 0
+    assert inputs_coherence(x[:, :2047], 16000) is None
+    assert coherence_error(x[:2, :2047], arrays.pair(0.1), sample_rate=16000) is None
     mixed = np.stack([x[0], 0.6 * x[0] + 0.8 * x[1], x[2]])
     assert inputs_coherence(mixed, 16000) == pytest.approx(0.6, abs=0.06)
     delayed = np.stack([x[0], np.roll(x[0], 80)])

@@ -153,6 +153,17 @@ def test_sway_on_paper() -> None:
     assert steps(track).max() <= motion.STEP_M
 
 
+def test_a_walk_turns_round_on_paper() -> None:
+    """An L of 3 m, to its end, back, and once more 1 m on: 7 m at 2 m/s."""
+    track = motion.walk(np.array([[0, 0, 1], [2, 0, 1], [2, 1, 1]]), speed_m_s=2, seconds=3.5, step_m=0.5)
+    xs = [0, 0.5, 1, 1.5, 2, 2, 2, 2, 2, 1.5, 1, 0.5, 0, 0.5, 1]
+    ys = [0, 0, 0, 0, 0, 0.5, 1, 0.5, 0, 0, 0, 0, 0, 0, 0]
+    np.testing.assert_allclose(track, np.column_stack([xs, ys, np.ones(15)]), atol=1e-12)
+    assert motion.speed_m_s(track, 3.5) == pytest.approx(2)
+    assert motion.walk(track, speed_m_s=0, seconds=1).tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert motion.walk(track[:1], speed_m_s=1, seconds=0.03).tolist() == [[0, 0, 1]] * 3
+
+
 def test_positions_between_points() -> None:
     track = np.array([[0.0, 0, 0], [1, 0, 0], [1, 2, 0]])
     found = motion.position_at(track, 101, np.array([-5, 0, 25, 50, 75, 100, 200]))
@@ -413,6 +424,8 @@ def test_bad_input_is_named() -> None:
         motion.waypoints([(0, 0, 0), (1, 0, 0)], margin_m=-0.1)
     with pytest.raises(ValueError, match="seconds must be positive"):
         motion.speed_m_s(np.zeros((2, 3)), 0)
+    with pytest.raises(ValueError, match="seconds be positive, got 1 and 0"):
+        motion.walk(np.zeros((2, 3)), speed_m_s=1, seconds=0)
     with pytest.raises(ValueError, match="rate_hz must be positive"):
         motion.labels(np.zeros((2, 3)), 100, sample_rate=RATE, origin_m=(1, 1, 1), rate_hz=0)
     with pytest.raises(ValueError, match="track must be finite positions"):

@@ -6,12 +6,12 @@ Conventions
     everything before onset + 50 ms. Energies are sums of squares in float64.
     `None` means undefined: no decay range, nothing after the window. A silent or non-finite response raises ValueError.
 
-    The decay starts at the first tap above 0.1 of the largest. Measured responses end in noise. A line is fitted to
-    the last 20 dB of the decay; what the last tenth of the response holds above that line is the noise. It is
-    subtracted tap by tap up to where the line meets it, and the energy that the line still has there is added (Chu
-    1978; Lundeby et al. 1995). A response that was cut off before its noise is completed likewise. Noise that was
-    faded out by hand at the end is not recognised, and lengthens T30. There is no fallback to a shorter range: RT60 is
-    T30, or None. T30 needs 45 dB from the start of the decay to that floor, EDT 20 dB.
+    The decay starts at the first tap above 0.1 of the largest, in a band at the onset. Measured responses end in
+    noise. A line is fitted to the last 20 dB of the decay; what the last tenth of the response holds above that line
+    is the noise. It is subtracted tap by tap up to where the line meets it, and the energy that the line still has
+    there is added (Chu 1978; Lundeby et al. 1995). A response that was cut off before its noise is completed likewise.
+    Noise that was faded out by hand at the end is not recognised, and lengthens T30. There is no fallback to a shorter
+    range: RT60 is T30, or None. T30 needs 45 dB from the start of the decay to that floor, EDT 20 dB.
 
     Octave bands are those from 125 Hz to 8 kHz whose upper edge lies at most 5 % above half the sample rate: 8 kHz is
     measured at 22.05 kHz, which holds 97 % of it, and not at 16 kHz. With o the distance from the centre in octaves,

@@ -79,8 +79,9 @@ def _filtered(x: Signal, h: Array, length: int | None, spectra: dict[int, Spectr
 
 
 def _support(row: Signal) -> tuple[int, int]:
-    (nonzero,) = np.nonzero(row)
-    return (int(nonzero[0]), int(nonzero[-1]) + 1) if nonzero.size else (0, 0)
+    nonzero = row != 0
+    first = int(nonzero.argmax())
+    return (first, row.size - int(nonzero[::-1].argmax())) if nonzero[first] else (0, 0)
 
 
 def _overlap_add(x: Signal, taps: Signal, rows: list[int], out: Signal, spectra: dict[int, Spectrum]) -> None:
@@ -91,8 +92,10 @@ def _overlap_add(x: Signal, taps: Signal, rows: list[int], out: Signal, spectra:
         spectra[size] = fft.rfft(_blocks(x, size, step), workers=1)
     padded = np.zeros((-(-len(rows) // LANES) * LANES, size), np.float32)
     padded[: len(rows), : taps.shape[1]] = taps[rows]
+    product = np.empty_like(spectra[size])
     for channel, transfer in zip(rows, fft.rfft(padded, workers=1), strict=False):
-        pieces = fft.irfft(spectra[size] * transfer, n=size, overwrite_x=True, workers=1)
+        np.multiply(spectra[size], transfer, out=product)
+        pieces = fft.irfft(product, n=size, overwrite_x=True, workers=1)
         _add_pieces(pieces, step, out[channel])
 
 

@@ -24,14 +24,16 @@ Conventions
     ceiling. Air takes `air_db_per_m` of all sound. For one band of frequencies let `lowest_hz` be its lower end and
     `sample_rate` twice its upper end: times and ratios are then those of the band.
     `power` and `energy_after` leave the direct path out; so does a `distance_m` of None.
-    A pair of positions deviates from the average. Tables are good to 1e-4 down to -60 dB where walls are alike, to 1e-2
-    where they differ a hundredfold. Absorption counts as 0.999999 at most.
+    A pair of positions deviates from the average. At 16 kHz, in rooms of 0.2-0.8 s, 90 % of the T30 lie within 2 % of
+    the prediction, with a high-pass within 5 %; C50 and DRR within 1.5 dB.
+    Tables are good to 1e-4 down to -60 dB where walls are alike, to 1e-3 down to -35 dB where they differ fiftyfold.
+    Absorption counts as 0.999999 at most.
 
 Source
     The idea is that of E. Lehmann, A. Johansson, "Prediction of energy decay in room impulse responses simulated with
     an image-source model", JASA 124(1), 2008, and, for the tail, "Diffuse reverberation model for efficient
     image-source simulation of room impulse responses", IEEE Trans. Audio, Speech, Lang. Process. 18(6), 2010. The terms
-    above were derived anew; averages of exact sums over 240 pairs of positions agree to 0.3 dB.
+    above were derived anew; averages of exact sums over 240 pairs of positions agree to 0.3 dB (absorption 0.2, 0.3).
 """
 
 from __future__ import annotations
@@ -293,7 +295,7 @@ def _line(time: Float, left: Float, start: float, whole: float, upper_db: float,
         return 0.0
     products, squares, i = 0.0, 0.0, 0
     for n in range(_FIT_POINTS):
-        along = n / (_FIT_POINTS - 1)
+        along = (n + 0.5) / _FIT_POINTS
         at = first + (last - first) * along
         while i < time.size - 2 and time[i + 1] < at:
             i += 1
@@ -383,33 +385,20 @@ def _paths() -> Float:
 
 
 @functools.cache
-def _angles() -> tuple[Float, Float]:
-    """Gauss-Legendre on (0, 1)."""
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    return (nodes + 1) / 2, weights / 2
-
-
-@functools.cache
 def _plane() -> tuple[Float, Float, Float]:
-    """Cosine, sine and weight of angles in a quadrant, denser towards 0."""
-    nodes, weights = _angles()
-    angle = math.pi / 2 * nodes**2
-    return np.cos(angle), np.sin(angle), 2 * nodes * weights
+    """Cosine, sine and weight of angles in a quadrant: Gauss-Legendre in their square root, thus denser towards 0."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    root = (nodes + 1) / 2
+    angle = math.pi / 2 * root**2
+    return np.cos(angle), np.sin(angle), root * weights
 
 
 @functools.cache
 def _sphere() -> tuple[Float, Float, Float, Float]:
-    """Components and weight of directions in an octant, denser towards the first axis."""
+    """Components and weight of directions in an octant, denser towards the first axis, and of the others the second."""
     cosine, sine, weight = _plane()
-    nodes, weights = _angles()
-    around = math.pi / 2 * nodes
-    second, third = np.outer(sine, np.cos(around)), np.outer(sine, np.sin(around))
-    return (
-        np.repeat(cosine, _NODES),
-        second.ravel(),
-        third.ravel(),
-        np.outer(math.pi / 2 * weight * sine, weights).ravel(),
-    )
+    first, second, third = np.repeat(cosine, _NODES), np.outer(sine, cosine), np.outer(sine, sine)
+    return first, second.ravel(), third.ravel(), np.outer(math.pi / 2 * weight * sine, weight).ravel()
 
 
 # ------------------------------------------------------------------------------------------------------------- walls

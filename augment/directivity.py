@@ -9,8 +9,8 @@ Conventions
     First-order ambisonics is AmbiX: channels W, Y, Z, X (ACN) with gains 1 (SN3D), the components of the direction.
 
 Source
-    J. Eargle, "The Microphone Book", on the cardioid family. C. Nachbar, F. Zotter, E. Deleflie, A. Sontacchi, "ambiX - a
-    suggested ambisonics format", Ambisonics Symposium 2011.
+    J. Eargle, "The Microphone Book", Focal Press 2004, for the family of cardioids. C. Nachbar, F. Zotter, E. Deleflie,
+    A. Sontacchi, "ambiX - a suggested ambisonics format", Ambisonics Symposium 2011.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Pattern:
-    """ValueError unless `omni` is in [0, 1] and `axis` of length 1."""
+    """ValueError unless `omni` is in [0, 1] and `axis` of length 1, to a thousandth."""
 
     omni: float
     axis: tuple[float, float, float] = (1.0, 0.0, 0.0)
@@ -45,7 +45,7 @@ class Pattern:
     def __post_init__(self) -> None:
         if not 0 <= self.omni <= 1:
             raise ValueError(f"omni must be between 0 and 1, got {self.omni}")
-        if len(self.axis) != 3 or not math.isclose(math.hypot(*self.axis), 1, abs_tol=1e-6):
+        if len(self.axis) != 3 or not math.isclose(math.hypot(*self.axis), 1, abs_tol=1e-3):
             raise ValueError(f"axis must have three components and length 1, got {self.axis}")
 
     def gain(self, directions: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

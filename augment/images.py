@@ -16,11 +16,11 @@ Conventions
     A directivity keeps its direction at the microphone and is mirrored with the source in its images.
     With `jitter_m` every image but the direct one is moved by a vector uniform in a cube of twice that side, a function
     of `seed` and the image alone; it is never heard before the direct sound. This breaks up the sweeping echoes of
-    rooms with parallel walls. What was moved is limited by where it is then.
+    rooms with parallel walls. Images that were moved are limited by where they are then.
     Bands: h is the sum over bands of the response with the band's walls and air, filtered. The filters are raised
-    cosines over octaves without phase, open below the lowest and above the highest centre; they sum to 1, so that
-    bands with the same walls and air are one. Their own ends are cut by a Hann window of +-4 periods of the lowest
-    centre. What they ring before tap 0 is lost.
+    cosines over octaves without phase, open below the lowest and above the highest centre. They sum to 1: the direct
+    sound stays a pulse, and bands with the same walls and air are one. In time they end after 4 periods of the lowest
+    centre, in a Hann window. What they ring before tap 0 is lost.
     Bytes depend on the arguments alone, and those of a row on its own microphone alone. The error against the sum above
     in double precision is about -115 dB of its energy.
 
@@ -33,6 +33,8 @@ How it is summed
     Bounds on the innermost axis are found by bisection in running extremes of gain and distance, so that what is
     excluded costs nothing; what slips through has amplitude 0.
     Air multiplies the grid by exp(-a n), and the filter then is that of k(x) exp(-a x): exact, and free per image.
+    Directivities cost a fifth more per image, moving them about two thirds. Bands cost a sum for each set of walls, a
+    filter and a transform for each set of walls and air.
 
 Source
     J. Allen, D. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979. The kernel:
@@ -48,7 +50,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -67,6 +69,7 @@ __all__ = ["HALF_FILTER", "SPEED_OF_SOUND", "impulse_responses", "octave_filters
 
 Float = NDArray[np.float64]
 Signal = NDArray[np.float32]
+Function = Callable[..., Any]
 
 SPEED_OF_SOUND = 343.0
 HALF_FILTER = 40
@@ -83,6 +86,7 @@ _AIR_TERMS = 5
 _FFT_ROWS = 4  # transforms are done in groups of so many, that each takes the same (vector) path
 
 _SLACK = 1e-9  # what rounding may do to a product of reflections that is exactly at its limit
+_ODD = np.array(list(itertools.product((0, 1), repeat=3)))
 _CELL_KEYS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 
 
@@ -118,12 +122,13 @@ def impulse_responses(
     last = math.ceil(max(reach_m for reach_m, _ in limits) / SPEED_OF_SOUND * sample_rate)
 
     axes = np.argsort(size_m, kind="stable")  # the longest side innermost: neighbours add far apart (measured)
-    scale = 2 * sample_rate / SPEED_OF_SOUND
     microphones = np.take(np.asarray(microphones_m, np.float64), axes, axis=1)
-    directed = microphone_patterns is not None or source_pattern.omni < 1
-    responses = np.empty((len(groups), len(microphones), last + HALF_FILTER), np.float32)
-    for response, group, w, (reach_m, most) in zip(responses, groups, walls, limits, strict=True):
-        fade = group.air_db_per_m * math.log(10) / 20 / scale
+    directed = source_pattern.omni < 1 or any(pattern.omni < 1 for pattern in patterns)
+    scale = 2 * sample_rate / SPEED_OF_SOUND
+    found = []
+    for group, w, (reach_m, most) in zip(groups, walls, limits, strict=True):
+        fades = np.array(group.air_db_per_m) * math.log(10) / 20 / scale
+        found.append(np.empty((len(fades), len(microphones), last + HALF_FILTER), np.float32))
         _sum_images(
             axes,
             np.take(np.array([size_m, source_m, w[0::2], w[1::2]], np.float64), axes, axis=1),
@@ -139,12 +144,14 @@ def impulse_responses(
             float(jitter_m),
             np.uint64(seed % 2**64),
             with_direct,
-            fade,
+            fades,
             _table(),
-            _filter(fade),
-            response,
+            np.array([_filter(fade) for fade in fades]),
+            found[-1],
         )
-    return responses[0] if len(groups) == 1 else _joined(responses, groups, bands, sample_rate)
+    if sum(map(len, found)) == 1:
+        return np.asarray(found[0][0])
+    return _joined(np.concatenate(found), [b for group in groups for b in group.bands], bands, sample_rate)
 
 
 def _first_order(patterns: Sequence[Pattern], axes: NDArray[np.int64]) -> Float:
@@ -189,19 +196,19 @@ def _check_limits(distance: float | None, loss: float, order: int | None, jitter
 
 
 class _Group(NamedTuple):
-    """Bands with the same walls and air."""
+    """Bands with the same walls: what their air takes, and for each such value the bands."""
 
     absorption: tuple[float, ...]
-    air_db_per_m: float
-    bands: tuple[int, ...]
+    air_db_per_m: tuple[float, ...]
+    bands: tuple[tuple[int, ...], ...]
 
 
 def _grouped(
     absorption: Sequence[Sequence[float]], air: Sequence[float], bands_hz: Sequence[float], rate: int
 ) -> tuple[tuple[float, ...], list[_Group]]:
     """The centres of the bands that are heard at this rate, and their groups."""
-    if not absorption or not all(len(row) == 6 and all(0 <= a <= 1 for a in row) for row in absorption):
-        raise ValueError(f"absorption must be rows of six values between 0 and 1, got {absorption}")
+    if len(absorption) == 0 or not all(len(row) == 6 and all(0 <= a <= 1 for a in row) for row in absorption):
+        raise ValueError(f"absorption must be rows of six values between 0 and 1, got {[list(r) for r in absorption]}")
     if not all(0 <= a < math.inf for a in air):
         raise ValueError(f"air_db_per_m must be finite and not negative, got {list(air)}")
     count = max(len(absorption), len(air))
@@ -211,16 +218,19 @@ def _grouped(
     if count > 1 and (len(bands) != count or bands[0] <= 0 or any(a >= b for a, b in itertools.pairwise(bands))):
         raise ValueError(f"bands_hz must be {count} rising frequencies, got {list(bands)}")
     heard = next((n for n in range(1, count) if bands[n - 1] >= rate / 2), count)
-    members: dict[tuple[tuple[float, ...], float], list[int]] = {}
+    members: dict[tuple[float, ...], dict[float, tuple[int, ...]]] = {}
     for band in range(heard):
-        walls = tuple(float(a) for a in absorption[band % len(absorption)])
-        members.setdefault((walls, float(air[band % len(air)]) if air else 0.0), []).append(band)
-    return bands[:heard], [_Group(*key, tuple(found)) for key, found in members.items()]
+        same_walls = members.setdefault(tuple(float(a) for a in absorption[band % len(absorption)]), {})
+        fading = float(air[band % len(air)]) if len(air) else 0.0
+        same_walls[fading] = (*same_walls.get(fading, ()), band)
+    return bands[:heard], [_Group(walls, tuple(found), tuple(found.values())) for walls, found in members.items()]
 
 
 def octave_filters(bands_hz: Sequence[float], *, sample_rate: int, size: int) -> Float:
     """(bands, size // 2 + 1): the spectra, real, of the bands' filters in a transform of `size` taps."""
     half = _half_ring(bands_hz[0], sample_rate)
+    if size < 2 * half:
+        raise ValueError(f"size must be at least {2 * half} taps, to hold the filters, got {size}")
     fine = fft.next_fast_len(16 * half, real=True)
     with np.errstate(divide="ignore"):
         octave = np.log2(np.fft.rfftfreq(fine, 1 / sample_rate))
@@ -247,11 +257,12 @@ def _group_filters(
     return sums
 
 
-def _joined(responses: Signal, groups: Sequence[_Group], bands_hz: tuple[float, ...], sample_rate: int) -> Signal:
-    """The sum over groups of `responses` (groups, microphones, taps), each through its filters."""
+def _joined(responses: Signal, members: Sequence[tuple[int, ...]], bands_hz: tuple[float, ...], rate: int) -> Signal:
+    """The sum of `responses` (groups, microphones, taps), each through the filters of its bands."""
     count, microphones, taps = responses.shape
-    size = _transform_size(taps + _half_ring(bands_hz[0], sample_rate))
-    filters = _group_filters(bands_hz, tuple(group.bands for group in groups), sample_rate, size)
+    half = _half_ring(bands_hz[0], rate)
+    size = _transform_size(max(taps, half) + half)
+    filters = _group_filters(bands_hz, tuple(members), rate, size)
     padded = np.zeros((_rounded_up(count, _FFT_ROWS), size), np.float32)
     spectra = np.zeros((_rounded_up(microphones, _FFT_ROWS), size // 2 + 1), np.complex64)
     for microphone in range(microphones):
@@ -283,31 +294,39 @@ def _limits(
     max_order: int | None,
     jitter: float,
 ) -> tuple[float, list[int]]:
-    """How far images can be, and how often reflected along each axis; `walls` are six factors of amplitude.
-
-    An image of n reflections along an axis is less than (n + 1) sides away along it. That is convex in n: where a sum
-    of losses proportional to n is limited, the farthest image has all its reflections on one axis.
-    """
+    """How far images can be, and how often reflected along each axis; `walls` are six factors of amplitude."""
     with np.errstate(divide="ignore"):
-        losses = (0.0 - 20 * np.log10(walls)).reshape(3, 2).tolist()
+        losses = 0.0 - 20 * np.log10(walls).reshape(3, 2)
+    limit_db = max_loss_db * (1 + 10 * _SLACK)
     order = math.inf if max_order is None else max_order
-    most = [min(order, _most(low, high, max_loss_db)) for low, high in losses]
-    counted = [0 < low + high < math.inf for low, high in losses]
-    budget_db = max_loss_db + sum(abs(low - high) / 2 for (low, high), c in zip(losses, counted, strict=True) if c)
-    alone = [min(m, 2 * budget_db / sum(w)) if c else m for m, w, c in zip(most, losses, counted, strict=True)]
-    beside = [0 if c else m for m, c in zip(most, counted, strict=True)]
-    by_loss = max(_corner(size, [*beside[:k], alone[k], *beside[k + 1 :]]) for k in range(3))
-    by_order = _corner(sorted(size), [0, 0, order])
     moved = math.sqrt(3) * jitter
-    reach = min(by_loss + moved, by_order + moved, math.inf if max_distance is None else max_distance)
+    by_order = math.hypot(*sorted(size)[:2], (order + 1) * max(size))
+    by_walls = min(_farthest(size, losses, limit_db), by_order) 
+    reach = min(by_walls, math.inf if max_distance is None else max_distance)
     if reach == math.inf:
         raise ValueError("max_distance_m or max_order must be given where two opposite walls absorb nothing")
-    return reach, [int(min(m, (reach + moved) // side + 1)) for m, side in zip(most, size, strict=True)]
+    most = [min(order, _most(low, high, limit_db)) for low, high in losses.tolist()]
+    return float(reach), [int(min(m, (reach + moved) // side + 1)) for m, side in zip(most, size, strict=True)]
 
 
-def _most(low_db: float, high_db: float, max_db: float) -> float:
-    """Reflections between two walls, beginning at the better one, that lose no more than `max_db`."""
-    limit_db = max_db * (1 + 10 * _SLACK)
+def _farthest(size: Sequence[float], losses: Float, limit_db: float) -> float:
+    """No image that has lost no more than `limit_db` is farther. `losses` are those of the walls (3, 2).
+
+    After 2 p or 2 p + 1 reflections along an axis an image has lost p times what both walls take, and once what the
+    better one takes if odd. It is less than 2 p + 1 or 2 p + 2 sides away. Squares of that are convex in p, the losses
+    proportional to it: it is farthest with all p on one axis.
+    """
+    pairs = losses.sum(axis=1)
+    if limit_db == math.inf or not pairs.all():
+        return math.inf
+    left_db = limit_db - np.where(_ODD, losses.min(axis=1), 0).sum(axis=1)
+    sides = _ODD[:, np.newaxis] + 1 + 2 * np.maximum(left_db, 0)[:, np.newaxis, np.newaxis] / pairs * np.eye(3)
+    squares = np.square(sides * size).sum(axis=2)
+    return math.sqrt(squares[left_db >= 0].max())
+
+
+def _most(low_db: float, high_db: float, limit_db: float) -> float:
+    """Reflections between two walls, beginning at the better one, that lose no more than `limit_db`."""
     if low_db + high_db == 0 or limit_db == math.inf:
         return math.inf
     if low_db + high_db == math.inf:
@@ -316,112 +335,90 @@ def _most(low_db: float, high_db: float, max_db: float) -> float:
     return 2 * pairs + (min(low_db, high_db) <= left_db)
 
 
-def _corner(size: Sequence[float], reflections: Sequence[float]) -> float:
-    return math.hypot(*((n + 1) * side for n, side in zip(reflections, size, strict=True)))
-
-
 # ---------------------------------------------------------------------------------------------------------- images
 
-_inlined: Any = numba.njit(error_model="numpy", forceinline=True)
+_compiled: Callable[[Function], Function] = numba.njit(error_model="numpy")
 
 
-@_inlined
-def _cells(axes: Any, room: Any, lengths: Any, place: Any, gain: Any, best: Any, key: Any) -> None:
-    """Per axis the images by number of reflections: the source, then the one behind the wall at zero, the one behind
-    the other wall, and so on in pairs; `best` is the largest gain from an entry on.
+class _Axis(NamedTuple):
+    """Images along one axis by number of reflections: the source, then the one behind the wall at zero, the one behind
+    the other wall, and so on in pairs. `best` and `nearest` are the largest gain and smallest square from an entry on,
+    `heard` and `sent` the axis' part of the patterns' cosines, times 1 - omni and the distance, and `turned` is what an
+    image's way is multiplied with for `sent`.
     """
-    for axis in range(3):
-        side, source, low, high = room[0, axis], room[1, axis], room[2, axis], room[3, axis]
-        for e in range(lengths[axis]):
-            count = (e + 1) // 2
-            cell = -count if e % 2 else count
-            place[axis, e] = cell * side + (side - source if count % 2 else source)
-            key[axis, e] = np.uint64(cell) * _CELL_KEYS[axes[axis]]
-            gain[axis, e] = 1.0 if e == 0 else low * gain[axis, e - 1] if e % 2 else high * gain[axis, max(0, e - 3)]
-        best[axis, lengths[axis]] = 0
-        for e in range(lengths[axis] - 1, -1, -1):
-            best[axis, e] = max(gain[axis, e], best[axis, e + 1])
+
+    place: Any
+    gain: Any
+    best: Any
+    key: Any
+    apart: Any
+    squared: Any
+    nearest: Any
+    heard: Any
+    sent: Any
+    turned: Any
 
 
-@_inlined
-def _seen_from(microphone: Any, lengths: Any, place: Any, apart: Any, squared: Any, nearest: Any) -> None:
-    """Per axis the distance of its images; `nearest` is the smallest square from an entry on."""
-    for axis in range(3):
-        nearest[axis, lengths[axis]] = math.inf
-        for e in range(lengths[axis] - 1, -1, -1):
-            apart[axis, e] = place[axis, e] - microphone[axis]
-            squared[axis, e] = apart[axis, e] ** 2
-            nearest[axis, e] = min(squared[axis, e], nearest[axis, e + 1])
+class _Row(NamedTuple):
+    """Images with the same entries of two axes; `dx`, `dy`, `dz` is how they are moved."""
+
+    dx: Any
+    dy: Any
+    dz: Any
+    squared: Any
+    distance: Any
+    amplitude: Any
+    first: Any
+    table_row: Any
+    between: Any
 
 
-@_inlined
-def _entries(most: Any, gain: Any, squared: Any, best: Any, nearest: Any, least: Any, limit: Any) -> Any:
-    """How many of the first `most` entries of an axis there are up to the last that may be within the limits."""
+@_compiled
+def _axis(side: Any, source: Any, low: Any, high: Any, length: Any, cell_key: Any) -> Any:
+    width = length + _LANES
+    place, gain, best, key = np.empty(width), np.empty(width), np.empty(width), np.empty(width, np.uint64)
+    apart, squared, nearest = np.empty(width), np.empty(width), np.empty(width)
+    heard, sent, turned = np.empty(width), np.empty(width), np.empty(width)
+    for e in range(width):
+        count = (e + 1) // 2
+        cell = -count if e % 2 else count
+        place[e] = cell * side + (side - source if count % 2 else source)
+        key[e] = np.uint64(cell) * cell_key
+        gain[e] = low * gain[e - 1] if e % 2 else high * gain[max(0, e - 3)] if e else 1.0
+    best[length] = 0.0
+    for e in range(length - 1, -1, -1):
+        best[e] = max(gain[e], best[e + 1])
+    return _Axis(place, gain, best, key, apart, squared, nearest, heard, sent, turned)
+
+
+@_compiled
+def _see(axis: Any, length: Any, microphone: Any, along: Any, source_along: Any) -> None:
+    for e in range(axis.place.size):
+        way = axis.place[e] - microphone
+        axis.apart[e] = way
+        axis.squared[e] = way * way
+        axis.heard[e] = along * way
+        axis.turned[e] = source_along if (e + 1) // 2 % 2 else -source_along
+        axis.sent[e] = axis.turned[e] * way
+    axis.nearest[length] = math.inf
+    for e in range(length - 1, -1, -1):
+        axis.nearest[e] = min(axis.squared[e], axis.nearest[e + 1])
+
+
+@_compiled
+def _entries(most: Any, gain: Any, squared: Any, axis: Any, least: Any, outer: Any) -> Any:
+    """How many of the first `most` images of an axis there are up to the last that may be within the limits."""
     low, high = 0, most
     while low < high:
         middle = (low + high) // 2
-        if gain * best[middle] >= least and squared + nearest[middle] <= limit:
+        if gain * axis.best[middle] >= least and squared + axis.nearest[middle] <= outer:
             low = middle + 1
         else:
             high = middle
     return low
 
 
-@_inlined
-def _on_grid(distance: Any, scale: Any) -> Any:
-    """The first of the 8 grid points, the place in the table, and the way from there to the next row."""
-    at = (_LEAD - _WIDTH // 2 + 1) + scale * distance
-    whole = np.int32(at)
-    past = np.float32(at - whole) * np.float32(_ROWS)
-    row = np.int32(past)
-    return whole, row * np.int32(2 * _WIDTH), past - np.float32(row)
-
-
-@_inlined
-def _place(
-    count: Any, squared_xy: Any, gain_xy: Any, squared: Any, gain: Any, least: Any, limit: Any, scale: Any, found: Any
-) -> None:
-    first, row, between, amplitude = found
-    for k in range(count):
-        d2 = squared_xy + squared[k]
-        product = gain_xy * gain[k]
-        distance = math.sqrt(min(d2, limit))
-        first[k], row[k], between[k] = _on_grid(distance, scale)
-        amplitude[k] = np.float32(product if (d2 <= limit) & (product >= least) else 0.0) / np.float32(distance)
-
-
-@_inlined
-def _place_directed(
-    count: Any,
-    squared_xy: Any,
-    gain_xy: Any,
-    squared: Any,
-    gain: Any,
-    least: Any,
-    limit: Any,
-    scale: Any,
-    found: Any,
-    omni: Any,
-    along_xy: Any,
-    along: Any,
-    source_omni: Any,
-    source_along_xy: Any,
-    source_along: Any,
-) -> None:
-    """`along` is the way to the image along the axis of the pattern, times 1 - omni."""
-    first, row, between, amplitude = found
-    for k in range(count):
-        d2 = squared_xy + squared[k]
-        product = gain_xy * gain[k]
-        distance = math.sqrt(min(d2, limit))
-        first[k], row[k], between[k] = _on_grid(distance, scale)
-        nearness = np.float32(1) / np.float32(distance)
-        heard = omni + np.float32(along_xy + along[k]) * nearness
-        sent = source_omni + np.float32(source_along_xy + source_along[k]) * nearness
-        amplitude[k] = np.float32(product if (d2 <= limit) & (product >= least) else 0.0) * nearness * heard * sent
-
-
-@_inlined
+@_compiled
 def _scrambled(counter: Any) -> Any:
     """The output function of splitmix64."""
     counter = (counter ^ (counter >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -429,53 +426,38 @@ def _scrambled(counter: Any) -> Any:
     return counter ^ (counter >> np.uint64(31))
 
 
-@_inlined
-def _offset(bits: Any, shift: Any) -> Any:
-    """21 of the bits as an odd number between -2^21 and 2^21."""
-    return 2.0 * np.float64(np.int32((bits >> shift) & np.uint64(0x1FFFFF))) - 2097151.0
-
-
-@_inlined
-def _place_moved(
-    count: Any,
-    x: Any,
-    y: Any,
-    apart: Any,
-    gain_xy: Any,
-    gain: Any,
-    least: Any,
-    limit: Any,
-    scale: Any,
-    found: Any,
-    beyond: Any,
-    key_xy: Any,
-    key: Any,
-    step: Any,
-    shifts: Any,
-    nearest: Any,
-    pattern: Any,
-    source_x: Any,
-    source_y: Any,
-    source_z: Any,
-    source_omni: Any,
-) -> None:
-    first, row, between, amplitude = found
-    omni, to_x, to_y, to_z = pattern
-    shift_x, shift_y, shift_z = shifts
+@_compiled
+def _move(count: Any, key_xy: Any, key: Any, jitter: Any, axes: Any, row: Any) -> None:
+    """21 of the bits of an image for each axis, as an odd number between -2^21 and 2^21."""
+    dx, dy, dz = row.dx, row.dy, row.dz
+    step, mask = jitter / 2.0**21, np.uint64(0x1FFFFF)
+    x, y, z = np.uint64(21 * axes[0]), np.uint64(21 * axes[1]), np.uint64(21 * axes[2])
     for k in range(count):
         bits = _scrambled(key_xy + key[k])
-        side = 0.0 if beyond + k == 0 else step
-        dx = x + side * _offset(bits, shift_x)
-        dy = y + side * _offset(bits, shift_y)
-        dz = apart[k] + side * _offset(bits, shift_z)
-        d2 = max(dx * dx + dy * dy + dz * dz, nearest)
-        product = gain_xy * gain[k]
-        distance = math.sqrt(min(d2, limit))
-        first[k], row[k], between[k] = _on_grid(distance, scale)
-        nearness = np.float32(1) / np.float32(distance)
-        heard = omni + np.float32(to_x * dx + to_y * dy + to_z * dz) * nearness
-        sent = source_omni + np.float32(source_x * dx + source_y * dy + source_z[k] * dz) * nearness
-        amplitude[k] = np.float32(product if (d2 <= limit) & (product >= least) else 0.0) * nearness * heard * sent
+        dx[k] = step * (2.0 * np.int32(bits >> x & mask) - 2097151.0)
+        dy[k] = step * (2.0 * np.int32(bits >> y & mask) - 2097151.0)
+        dz[k] = step * (2.0 * np.int32(bits >> z & mask) - 2097151.0)
+
+
+@_compiled
+def _set_squares(count: Any, x: Any, y: Any, z: Any, nearest: Any, row: Any) -> None:
+    dx, dy, dz, squared = row.dx, row.dy, row.dz, row.squared
+    for k in range(count):
+        squared[k] = max((x + dx[k]) ** 2 + (y + dy[k]) ** 2 + (z[k] + dz[k]) ** 2, nearest)
+
+
+@_compiled
+def _apply_patterns(
+    count: Any, i: Any, j: Any, x: Any, y: Any, z: Any, pattern: Any, source_omni: Any, row: Any
+) -> None:
+    dx, dy, dz, distance, amplitude = row.dx, row.dy, row.dz, row.distance, row.amplitude
+    heard_xy, sent_xy, turned_x, turned_y = x.heard[i] + y.heard[j], x.sent[i] + y.sent[j], x.turned[i], y.turned[j]
+    heard_z, sent_z, turned_z = z.heard, z.sent, z.turned
+    omni, along_x, along_y, along_z = pattern
+    for k in range(count):
+        heard = heard_xy + heard_z[k] + along_x * dx[k] + along_y * dy[k] + along_z * dz[k]
+        sent = sent_xy + sent_z[k] + turned_x * dx[k] + turned_y * dy[k] + turned_z[k] * dz[k]
+        amplitude[k] *= np.float32((omni + heard / distance[k]) * (source_omni + sent / distance[k]))
 
 
 @kernel(error_model="numpy")
@@ -494,122 +476,98 @@ def _sum_images(
     jitter: Any,
     seed: Any,
     with_direct: Any,
-    fade: Any,
+    fades: Any,
     table: Any,
     taps: Any,
     out: Any,
 ) -> None:
-    """Responses to `out` (microphones, taps). Rows of `room`: side, source, reflection at zero and at the side."""
-    width = max(lengths[0], lengths[1], lengths[2]) + _LANES
-    place, gain, best = np.zeros((3, width)), np.zeros((3, width)), np.zeros((3, width))
-    apart, squared, nearest = np.zeros((3, width)), np.ones((3, width)), np.zeros((3, width))
-    along, source_along = np.zeros((3, width)), np.zeros((3, width))
-    key = np.zeros((3, width), np.uint64)
-    found = np.empty(width, np.int32), np.empty(width, np.int32), np.empty(width, np.float32), np.empty(width, np.float32)
-    first, row, between, amplitude = found
-    blocks = (out.shape[1] + _BLOCK - 1) // _BLOCK
-    even, odd = np.empty(blocks * _BLOCK + _BRANCH, np.float32), np.empty(blocks * _BLOCK + _BRANCH, np.float32)
-    grid = np.empty(2 * even.size, np.float32)
-    smooth = np.empty(blocks * _BLOCK, np.float32)
-    near = np.empty(_LANES)
-    for k in range(_LANES):
-        near[k] = math.exp(-fade * k)
+    """Responses to `out` (fades, microphones, taps). Rows of `room`: side, source, reflections at zero and the side."""
+    width = lengths[2] + _LANES
+    dx, dy, dz, squared, distance = np.empty(width), np.empty(width), np.empty(width), np.empty(width), np.empty(width)
+    amplitude, between = np.empty(width, np.float32), np.empty(width, np.float32)
+    first, table_row = np.empty(width, np.int32), np.empty(width, np.int32)
+    row = _Row(dx, dy, dz, squared, distance, amplitude, first, table_row, between)
+    for k in range(width):
+        dx[k], dy[k], dz[k] = 0.0, 0.0, 0.0
+    half = (out.shape[2] + _BLOCK - 1) // _BLOCK * _BLOCK + _BRANCH
+    grid, smooth = np.empty(2 * half, np.float32), np.empty(half, np.float32)
+    even, odd = np.empty(half, np.float32), np.empty(half, np.float32)
 
-    moved = jitter > 0
-    limit, outer = reach**2, (reach + math.sqrt(3.0) * jitter) ** 2
-    shifts = np.uint64(21 * axes[0]), np.uint64(21 * axes[1]), np.uint64(21 * axes[2])
-    source_omni = np.float32(source_pattern[0, 0])
-    gain_x, gain_y, gain_z = gain[0], gain[1], gain[2]
-    best_x, best_y, best_z = best[0], best[1], best[2]
-    apart_x, apart_y, apart_z = apart[0], apart[1], apart[2]
-    squared_x, squared_y, squared_z = squared[0], squared[1], squared[2]
-    nearest_x, nearest_y, nearest_z = nearest[0], nearest[1], nearest[2]
-    along_x, along_y, along_z = along[0], along[1], along[2]
-    sent_x, sent_y, sent_z = source_along[0], source_along[1], source_along[2]
-    key_x, key_y, key_z = key[0], key[1], key[2]
-    _cells(axes, room, lengths, place, gain, best, key)
+    outer = (reach + math.sqrt(3.0) * jitter) ** 2
+    limits = least, reach**2, scale
+    x = _axis(room[0, 0], room[1, 0], room[2, 0], room[3, 0], lengths[0], _CELL_KEYS[axes[0]])
+    y = _axis(room[0, 1], room[1, 1], room[2, 1], room[3, 1], lengths[1], _CELL_KEYS[axes[1]])
+    z = _axis(room[0, 2], room[1, 2], room[2, 2], room[3, 2], lengths[2], _CELL_KEYS[axes[2]])
     for m in range(len(microphones)):
-        _seen_from(microphones[m], lengths, place, apart, squared, nearest)
-        direct = squared[0, 0] + squared[1, 0] + squared[2, 0]
-        omni = np.float32(patterns[m, 0])
-        pattern = omni, patterns[m, 1], patterns[m, 2], patterns[m, 3]
-        for axis in range(3):
-            for e in range(lengths[axis]):
-                mirrored = -source_pattern[0, 1 + axis] * (-1 if (e + 1) // 2 % 2 else 1)
-                along[axis, e] = patterns[m, 1 + axis] * apart[axis, e]
-                source_along[axis, e] = mirrored if moved else mirrored * apart[axis, e]
+        _see(x, lengths[0], microphones[m, 0], patterns[m, 1], source_pattern[0, 1])
+        _see(y, lengths[1], microphones[m, 1], patterns[m, 2], source_pattern[0, 2])
+        _see(z, lengths[2], microphones[m, 2], patterns[m, 3], source_pattern[0, 3])
+        pattern = patterns[m, 0], patterns[m, 1], patterns[m, 2], patterns[m, 3]
+        direct_squared = x.squared[0] + y.squared[0] + z.squared[0]
         for k in range(grid.size):
             grid[k] = 0
-        for i in range(_entries(lengths[0], 1.0, 0.0, best_x, nearest_x, least, outer)):
+        for i in range(_entries(lengths[0], 1.0, 0.0, x, least, outer)):
             left = max_order - (i + 1) // 2
-            most = min(lengths[1], 2 * left + 1)
-            for j in range(_entries(most, gain_x[i], squared_x[i], best_y, nearest_y, least, outer)):
+            for j in range(_entries(min(lengths[1], 2 * left + 1), x.gain[i], x.squared[i], y, least, outer)):
                 most = min(lengths[2], 2 * (left - (j + 1) // 2) + 1)
-                gain_xy, squared_xy = gain_x[i] * gain_y[j], squared_x[i] + squared_y[j]
-                count = _entries(most, gain_xy, squared_xy, best_z, nearest_z, least, outer)
+                gain_xy, squared_xy = x.gain[i] * y.gain[j], x.squared[i] + y.squared[j]
+                count = _entries(most, gain_xy, squared_xy, z, least, outer)
                 padded = (count + _LANES - 1) // _LANES * _LANES
-                if moved:
-                    _place_moved(
-                        padded,
-                        apart_x[i],
-                        apart_y[j],
-                        apart_z,
-                        gain_xy,
-                        gain_z,
-                        least,
-                        limit,
-                        scale,
-                        found,
-                        i + j,
-                        seed + key_x[i] + key_y[j],
-                        key_z,
-                        jitter / 2**21,
-                        shifts,
-                        direct,
-                        pattern,
-                        sent_x[i],
-                        sent_y[j],
-                        sent_z,
-                        source_omni,
-                    )
-                elif directed:
-                    _place_directed(
-                        padded,
-                        squared_xy,
-                        gain_xy,
-                        squared_z,
-                        gain_z,
-                        least,
-                        limit,
-                        scale,
-                        found,
-                        omni,
-                        along_x[i] + along_y[j],
-                        along_z,
-                        source_omni,
-                        sent_x[i] + sent_y[j],
-                        sent_z,
-                    )
+                if jitter > 0:
+                    _move(padded, seed + x.key[i] + y.key[j], z.key, jitter, axes, row)
+                    if i + j == 0:
+                        dx[0], dy[0], dz[0] = 0.0, 0.0, 0.0
+                    _set_squares(padded, x.apart[i], y.apart[j], z.apart, direct_squared, row)
+                    for k in range(0, count, _WIDTH):
+                        _place(k, 0.0, squared, gain_xy, z.gain, limits, distance, amplitude, first, table_row, between)
                 else:
-                    _place(padded, squared_xy, gain_xy, squared_z, gain_z, least, limit, scale, found)
+                    for k in range(0, count, _WIDTH):
+                        _place(
+                            k,
+                            squared_xy,
+                            z.squared,
+                            gain_xy,
+                            z.gain,
+                            limits,
+                            distance,
+                            amplitude,
+                            first,
+                            table_row,
+                            between,
+                        )
+                if directed:
+                    _apply_patterns(padded, i, j, x, y, z, pattern, source_pattern[0, 0], row)
                 for k in range(0 if with_direct or i + j > 0 else 1, count):
-                    _add_kernel(grid, first[k], table, row[k], between[k], amplitude[k])
-        if fade > 0:
-            _fade(grid, fade, near)
-        _smooth(grid, taps, even, odd, smooth)
-        for k in range(out.shape[1]):
-            out[m, k] = smooth[k]
+                    _add_kernel(grid, first[k], table, table_row[k], between[k], amplitude[k])
+        for f in range(len(fades)):
+            _smooth(grid, fades[f], taps[f], even, odd, smooth)
+            for k in range(out.shape[2]):
+                out[f, m, k] = smooth[k]
 
 
-@_inlined
-def _fade(grid: Any, fade: Any, near: Any) -> None:
-    for begin in range(0, grid.size, _LANES):
-        far = math.exp(-fade * (begin - _LEAD))
-        for k in range(_LANES):
-            grid[begin + k] *= np.float32(far * near[k])
+@_compiled
+def _smooth(grid: Any, fade: Any, taps: Any, even: Any, odd: Any, out: Any) -> None:
+    """Every other point of the grid, faded, through the filter; the last _BRANCH of `out` mean nothing."""
+    for k in range(even.size):
+        even[k], odd[k] = grid[2 * k], grid[2 * k + 1]
+        out[k] = 0
+    if fade > 0:
+        step = math.exp(-fade)
+        for begin in range(0, even.size, _LANES):
+            far = math.exp(-fade * (2 * begin - _LEAD))
+            for k in range(_LANES):
+                even[begin + k] *= np.float32(far)
+                odd[begin + k] *= np.float32(far * step)
+                far *= step * step
+    for begin in range(0, out.size - _BRANCH, _BLOCK):
+        _add_filtered(out, begin, even, taps[0])
+        _add_filtered(out, begin, odd, taps[1])
 
 
 # ---------------------------------------------------------------------------------------------------- vector code
+
+
+_untyped_cgutils: Any = cgutils
 
 
 def _pointer(builder: Any, data: Any, offset: Any, vector: Any) -> Any:
@@ -646,6 +604,63 @@ def _vector_addition(typing: Any, grid: Any, first: Any, table: Any, row: Any, b
     return types.void(grid, types.int32, table, types.int32, types.float32, types.float32), generate
 
 
+def _vector_place(
+    typing: Any,
+    k: Any,
+    squared_xy: Any,
+    squared_z: Any,
+    gain_xy: Any,
+    gain_z: Any,
+    limits: Any,
+    distance: Any,
+    amplitude: Any,
+    first: Any,
+    table_row: Any,
+    between: Any,
+) -> Any:
+    """What `_add_kernel` needs of the 8 images from k on: distance = sqrt(squared_xy + squared_z[k]), gain likewise.
+
+    Beyond the limits the amplitude is 0. In a loop LLVM finds these vectors or does not, by version and length.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        f64, f32, i32 = (ir.VectorType(t, _WIDTH) for t in (ir.DoubleType(), ir.FloatType(), ir.IntType(32)))
+
+        def at(array: int, lanes: Any) -> Any:
+            data = context.make_array(signature.args[array])(context, builder, args[array]).data
+            return _pointer(builder, data, args[0], lanes)
+
+        def constant(lanes: Any, value: float) -> Any:
+            return ir.Constant(lanes, [value] * _WIDTH)
+
+        least, limit, scale = (_spread(builder, builder.extract_value(args[5], n), f64) for n in range(3))
+        squared = builder.fadd(_spread(builder, args[1], f64), builder.load(at(2, f64), align=8))
+        gain = builder.fmul(_spread(builder, args[3], f64), builder.load(at(4, f64), align=8))
+        near = builder.fcmp_ordered("<=", squared, limit)
+        loud = builder.fcmp_ordered(">=", gain, least)
+        far = builder.call(_root(builder, f64), [builder.select(near, squared, limit)])
+        heard = builder.select(builder.and_(near, loud), gain, constant(f64, 0.0))
+        place = builder.fadd(builder.fmul(far, scale), constant(f64, _LEAD - _WIDTH // 2 + 1.0))
+        whole = builder.fptosi(place, i32)
+        past = builder.fptrunc(builder.fsub(place, builder.sitofp(whole, f64)), f32)
+        rows = builder.fmul(past, constant(f32, float(_ROWS)))
+        row = builder.fptosi(rows, i32)
+        builder.store(far, at(6, f64), align=8)
+        builder.store(builder.fdiv(builder.fptrunc(heard, f32), builder.fptrunc(far, f32)), at(7, f32), align=4)
+        builder.store(whole, at(8, i32), align=4)
+        builder.store(builder.mul(row, constant(i32, 2 * _WIDTH)), at(9, i32), align=4)
+        builder.store(builder.fsub(rows, builder.sitofp(row, f32)), at(10, f32), align=4)
+        return context.get_dummy_value()
+
+    arguments = (k, squared_xy, squared_z, gain_xy, gain_z, limits, distance, amplitude, first, table_row, between)
+    return types.void(*arguments), generate
+
+
+def _root(builder: Any, lanes: Any) -> Any:
+    name = f"llvm.sqrt.v{lanes.count}f64"
+    return builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(lanes, [lanes]), name)
+
+
 def _vector_filter(typing: Any, out: Any, at: Any, branch: Any, taps: Any) -> Any:
     """out[at : at + _BLOCK] += sum over k < _BRANCH of taps[k] branch[at + k : at + k + _BLOCK].
 
@@ -657,10 +672,10 @@ def _vector_filter(typing: Any, out: Any, at: Any, branch: Any, taps: Any) -> An
         steps = [ir.Constant(ir.IntType(64), k * _LANES) for k in range((_BLOCK + _BRANCH) // _LANES)]
         data = {k: context.make_array(signature.args[k])(context, builder, args[k]).data for k in (0, 2, 3)}
         places = [_pointer(builder, data[0], builder.add(args[1], s), lanes) for s in steps[: _BLOCK // _LANES]]
-        sums = [cgutils.alloca_once(builder, lanes) for _ in places]
+        sums = [_untyped_cgutils.alloca_once(builder, lanes) for _ in places]
         for total, place in zip(sums, places, strict=True):
             builder.store(builder.load(place, align=4), total)
-        with cgutils.for_range(builder, ir.Constant(ir.IntType(64), _LANES)) as loop:
+        with _untyped_cgutils.for_range(builder, ir.Constant(ir.IntType(64), _LANES)) as loop:
             offsets = [builder.add(loop.index, s) for s in steps[: _BRANCH // _LANES]]
             gains = [_spread(builder, builder.load(builder.gep(data[3], [o])), lanes) for o in offsets]
             begin = builder.add(args[1], loop.index)
@@ -677,20 +692,9 @@ def _vector_filter(typing: Any, out: Any, at: Any, branch: Any, taps: Any) -> An
     return types.void(out, types.int64, branch, taps), generate
 
 
+_place: Any = intrinsic(_vector_place)
 _add_kernel: Any = intrinsic(_vector_addition)
 _add_filtered: Any = intrinsic(_vector_filter)
-
-
-@_inlined
-def _smooth(grid: Any, taps: Any, even: Any, odd: Any, out: Any) -> None:
-    """Every other point of the grid through the filter."""
-    for k in range(even.size):
-        even[k], odd[k] = grid[2 * k], grid[2 * k + 1]
-    for k in range(out.size):
-        out[k] = 0
-    for begin in range(0, out.size, _BLOCK):
-        _add_filtered(out, begin, even, taps[0])
-        _add_filtered(out, begin, odd, taps[1])
 
 
 # --------------------------------------------------------------------------------------------------------- filters
@@ -731,9 +735,7 @@ def _filter_terms() -> Float:
     nodes, weights = np.polynomial.legendre.leggauss(40)
     x = nodes * _WIDTH / 2
     waves = np.exp(-2j * math.pi * np.outer(x, f))
-    moments = [
-        (weights * _WIDTH / 2 * _kernel(x) * (-x) ** n / math.factorial(n)) @ waves for n in range(_AIR_TERMS)
-    ]
+    moments = [(weights * _WIDTH / 2 * _kernel(x) * (-x) ** n / math.factorial(n)) @ waves for n in range(_AIR_TERMS)]
     inverse = [1 / moments[0]]
     for n in range(1, _AIR_TERMS):
         inverse.append(-inverse[0] * sum(moments[m] * inverse[n - m] for m in range(1, n + 1)))

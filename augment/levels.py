@@ -71,6 +71,7 @@ _HANGOVERS_PER_S = 5  # 0.2 s
 _THRESHOLDS: Power = np.asarray(np.exp2(np.arange(-20.0, 1.0, 1 / 64)), dtype=np.float64)  # re sqrt(energy)
 _LANES = 64  # sums run side by side in as many registers as that takes, then across
 _STRETCH = 256
+_PIECE = 64 * _STRETCH
 _TINY = 1e-60  # keeps recursions out of the subnormal range, where they are a hundred times slower
 
 
@@ -212,9 +213,11 @@ class Activity(NamedTuple):
 def activity(x: Array, sample_rate: int) -> Activity:
     """`active_level` and `active_mask` of (samples,), for callers that need both."""
     signal = _row("x", x)
-    envelope = _envelope(signal, _smoothing(sample_rate))
+    envelope = np.empty(signal.size)
     level = _active_level(signal, sample_rate, envelope)
-    return Activity(level, _active_mask(envelope, sample_rate, level))
+    if level is None:
+        return Activity(None, np.zeros(signal.size, np.bool_))
+    return Activity(level, _above(envelope, _hangover(sample_rate), from_db(level.threshold_dbfs)))
 
 
 def active_level(x: Array, sample_rate: int) -> ActiveLevel | None:
@@ -232,8 +235,7 @@ def active_level(x: Array, sample_rate: int) -> ActiveLevel | None:
 
     `None` for silence, for less than 0.2 s, and where no threshold lies 15.9 dB below its level (a lone click).
     """
-    signal = _row("x", x)
-    return _active_level(signal, sample_rate, _envelope(signal, _smoothing(sample_rate)))
+    return _active_level(_row("x", x), sample_rate, np.empty(0))
 
 
 def active_mask(x: Array, sample_rate: int) -> Mask:
@@ -244,11 +246,12 @@ def active_mask(x: Array, sample_rate: int) -> Mask:
 def _active_level(
     x: Signal, sample_rate: int, envelope: Power, thresholds: Power | None = None
 ) -> ActiveLevel | None:
+    """`envelope` is filled where it has as many samples as `x`."""
     hangover, energy = _hangover(sample_rate), _finite(_energy(x))
     if x.size < hangover or energy == 0:
         return None
     grid = math.sqrt(energy) * _THRESHOLDS if thresholds is None else thresholds
-    counts = _activity(envelope, hangover, grid)
+    counts = _activity(x, *_smoothing(sample_rate), hangover, grid, envelope)
     active = np.cumsum(counts[::-1])[::-1][1:]  # samples active at each threshold; counts[0] lie below all of them
     used = active > 0
     levels = 10.0 * np.log10(energy / active[used])
@@ -269,17 +272,14 @@ def _crossing(margins: Power) -> float | None:
     return float(j - 1 + (margins[j - 1] - MARGIN_DB) / (margins[j - 1] - margins[j]))
 
 
-def _active_mask(envelope: Power, sample_rate: int, active: ActiveLevel | None) -> Mask:
-    if active is None:
-        return np.zeros(envelope.size, np.bool_)
-    mask = np.asarray(envelope >= from_db(active.threshold_dbfs))
-    for last in np.flatnonzero(mask[:-1] > mask[1:]):
-        mask[last + 1 : last + 1 + _hangover(sample_rate)] = True
-    return mask
-
-
-def _smoothing(sample_rate: int) -> float:
-    return math.exp(-1.0 / (TIME_CONSTANT_S * sample_rate))
+@functools.cache
+def _smoothing(sample_rate: int) -> tuple[float, Power, Power]:
+    """The coefficient g of an average, and what an average q of an average p keeps of both, n samples later:
+    g^n q + n (1 - g) g^n p.
+    """
+    g = math.exp(-1.0 / (TIME_CONSTANT_S * sample_rate))
+    samples = np.arange(1, _STRETCH + 1)
+    return g, g**samples, samples * (1.0 - g) * g**samples
 
 
 def _hangover(sample_rate: int) -> int:
@@ -289,82 +289,90 @@ def _hangover(sample_rate: int) -> int:
 
 
 @numba.njit(cache=True)
-def _envelope(x: Signal, g: float) -> Power:
-    """|x| through two averages p and q.
-
-    A recursion waits for itself at every sample, so four stretches run side by side, all but the first as if silence
-    came before. What their past adds to them, g^n (q + n (1 - g) p) after n samples, is added when it is known.
-    """
-    h = 1.0 - g
-    samples = np.arange(1.0, _STRETCH + 1.0)
-    of_q = g**samples
-    of_p = h * samples * of_q
-    out = np.empty(x.size)
-    past_p = past_q = 0.0
-    whole = x.size - x.size % (4 * _STRETCH)
-    for start in range(0, whole, 4 * _STRETCH):
-        x0, x1, x2, x3 = _stretches(x, start)
-        y0, y1, y2, y3 = _stretches(out, start)
-        p0, q0, p1, q1, p2, q2, p3, q3 = past_p, past_q, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for i in range(_STRETCH):
-            p0 = g * p0 + (h * abs(np.float64(x0[i])) + _TINY)
-            p1 = g * p1 + (h * abs(np.float64(x1[i])) + _TINY)
-            p2 = g * p2 + (h * abs(np.float64(x2[i])) + _TINY)
-            p3 = g * p3 + (h * abs(np.float64(x3[i])) + _TINY)
-            q0 = g * q0 + h * p0
-            q1 = g * q1 + h * p1
-            q2 = g * q2 + h * p2
-            q3 = g * q3 + h * p3
-            y0[i], y1[i], y2[i], y3[i] = q0, q1, q2, q3
-        past_p, past_q = p0, q0
-        for y, p in ((y1, p1), (y2, p2), (y3, p3)):
-            for i in range(_STRETCH):
-                y[i] += past_q * of_q[i] + past_p * of_p[i]
-            past_p, past_q = p + past_p * of_q[-1], y[-1]
-    for i in range(whole, x.size):
-        past_p = g * past_p + (h * abs(np.float64(x[i])) + _TINY)
-        past_q = g * past_q + h * past_p
-        out[i] = past_q
-    return out
-
-
-@numba.njit(cache=True)
-def _stretches(x: Array, start: int) -> tuple[Array, Array, Array, Array]:
-    rows = x[start : start + 4 * _STRETCH].reshape(4, _STRETCH)
-    return rows[0], rows[1], rows[2], rows[3]
-
-
-@numba.njit(cache=True)
-def _activity(envelope: Power, hangover: int, thresholds: Power) -> npt.NDArray[np.int64]:
+def _activity(
+    x: Signal, g: float, of_q: Power, of_p: Power, hangover: int, thresholds: Power, envelope: Power
+) -> npt.NDArray[np.int64]:
     """For each number of thresholds the count of samples at which that many are active.
 
     A threshold is active at a sample if the envelope reached it there or during the hangover before. Thresholds rise,
     so one number says which: the highest that was reached, `active`, found from the last time each was the highest
-    (`last`). Time is spent where the envelope passes a threshold: in between nothing changes but the hangovers.
+    (`last`). Between two crossings of a threshold, only hangovers end.
     """
     edges = np.concatenate((np.array([-np.inf]), thresholds, np.array([np.inf])))
     counts = np.zeros(thresholds.size + 1, np.int64)
     last = np.full(thresholds.size + 1, -hangover - 1)
-    here = active = since = i = 0
-    while i < envelope.size:
-        while envelope[i] >= edges[here + 1]:
-            here += 1
-        while envelope[i] < edges[here]:
-            here -= 1
-        if here > active:
-            counts[active] += i - since
-            active, since = here, i
-        low, high = edges[here], edges[here + 1]
-        i += 1
-        while i < envelope.size and low <= envelope[i] < high:
+    here = active = since = 0
+    past, piece = np.zeros(2), np.empty(_PIECE)
+    for start in range(0, x.size, _PIECE):
+        stop = min(start + _PIECE, x.size)
+        q = envelope[start:stop] if envelope.size else piece[: stop - start]
+        _envelope(x[start:stop], g, of_q, of_p, past, q)
+        i = start
+        while i < stop:
+            while q[i - start] >= edges[here + 1]:
+                here += 1
+            while q[i - start] < edges[here]:
+                here -= 1
+            if here > active:
+                counts[active] += i - since
+                active, since = here, i
+            low, high = edges[here], edges[here + 1]
             i += 1
-        last[here] = i - 1
-        while last[active] + hangover < i - 1:
-            stop = max(since, last[active] + hangover + 1)
-            counts[active] += stop - since
-            active, since = active - 1, stop
-    counts[active] += envelope.size - since
+            while i < stop and low <= q[i - start] < high:
+                i += 1
+            last[here] = i - 1
+            while last[active] + hangover < i - 1:
+                end = max(since, last[active] + hangover + 1)
+                counts[active] += end - since
+                active, since = active - 1, end
+    counts[active] += x.size - since
     return counts
+
+
+@numba.njit(cache=True)
+def _envelope(x: Signal, g: float, of_q: Power, of_p: Power, past: Power, out: Power) -> None:
+    """|x| through two averages; `past` holds both, before and after.
+
+    A recursion waits for itself at every sample, so four stretches run side by side, all but the first as if silence
+    came before; what their past leaves in them is added when it is known.
+    """
+    h = 1.0 - g
+    before_p, before_q = past[0], past[1]
+    whole = x.size - x.size % (4 * _STRETCH)
+    for start in range(0, whole, 4 * _STRETCH):
+        a, b, c, d = start, start + _STRETCH, start + 2 * _STRETCH, start + 3 * _STRETCH
+        p_a, q_a, p_b, q_b, p_c, q_c, p_d, q_d = before_p, before_q, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(_STRETCH):
+            p_a = g * p_a + (h * abs(np.float64(x[a + i])) + _TINY)
+            p_b = g * p_b + (h * abs(np.float64(x[b + i])) + _TINY)
+            p_c = g * p_c + (h * abs(np.float64(x[c + i])) + _TINY)
+            p_d = g * p_d + (h * abs(np.float64(x[d + i])) + _TINY)
+            q_a = g * q_a + h * p_a
+            q_b = g * q_b + h * p_b
+            q_c = g * q_c + h * p_c
+            q_d = g * q_d + h * p_d
+            out[a + i], out[b + i], out[c + i], out[d + i] = q_a, q_b, q_c, q_d
+        before_p, before_q = p_a, q_a
+        for begin, p in ((b, p_b), (c, p_c), (d, p_d)):
+            for i in range(_STRETCH):
+                out[begin + i] += before_q * of_q[i] + before_p * of_p[i]
+            before_p, before_q = p + before_p * of_q[-1], out[begin + _STRETCH - 1]
+    for i in range(whole, x.size):
+        before_p = g * before_p + (h * abs(np.float64(x[i])) + _TINY)
+        before_q = g * before_q + h * before_p
+        out[i] = before_q
+    past[0], past[1] = before_p, before_q
+
+
+@numba.njit(cache=True)
+def _above(envelope: Power, hangover: int, threshold: float) -> Mask:
+    active = np.empty(envelope.size, np.bool_)
+    last = -hangover - 1
+    for i in range(envelope.size):
+        if envelope[i] >= threshold:
+            last = i
+        active[i] = i - last <= hangover
+    return active
 
 
 # ITU-R BS.1770

@@ -11,9 +11,9 @@ Conventions
     A response is (microphones, taps) float32 and means what those of `augment.rooms` mean: tap 0 is emission, the
     direct path has gain 1 / (4 pi d), c = 343 m/s, no high-pass; it ends where 70 dB below the whole are left.
     A panel hides completely: sound passes neither through it nor, by diffraction, around its edges.
-    Bytes depend on the arguments alone. A source's response does not depend on the other sources; the rays of a
-    microphone do depend on the other microphones. The tails of two microphones are independent noise, however close
-    they are.
+    Bytes depend on the arguments alone. A source's response does not depend on the other sources; the noise of a
+    microphone does depend on the other microphones. The tails of two microphones are independent noise, however close
+    they are. A microphone less than 20 cm from a panel catches some rays behind it.
 
 What is corrected
     Up to `max_order` reflections are image sources; beyond, energy comes from rays, as noise. pyroomacoustics 0.10
@@ -47,7 +47,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from augment import materials
-from augment.images import SPEED_OF_SOUND
+from augment.images import HALF_FILTER, SPEED_OF_SOUND
 
 __all__ = ["Occluded", "Panel", "simulate", "visible", "wall_names"]
 
@@ -55,24 +55,22 @@ Float = NDArray[np.float64]
 Positions = Sequence[Sequence[float]]
 
 DEPTH_DB = 70.0
-MOST_IMAGES = 1_000_000
+MOST_IMAGES = 200_000
 MOST_BRANCHES = 50_000_000
 LEAST_ABSORPTION = 1e-3
 CLEARANCE_M = 1e-3  # pyroomacoustics computes in float32 and takes 1e-5 m for nothing
 
-_FILTER = 81
-_DELAY = _FILTER // 2
+_AT_ONCE = 4096
 _BIN_S = 0.004
-_RADIUS_M = (0.1, 0.5)
-_RAYS = (5_000, 100_000)
+_RADIUS_M = (0.2, 0.5)
+_RAYS = (5_000, 50_000)
 _HITS_PER_BIN = 20
 _RAY_DEPTH = 10 ** (-DEPTH_DB / 10 - 1)  # so that rays end where the response does, not before
 _EVERY_ORDER = 2**30
 _LEAST_ENERGY = 1e-3  # of a diffuse field; in halls of 60 m rays leak through a wall 36 dB below that, for rounding
 _CONSTANTS = {
     "c": SPEED_OF_SOUND,
-    "frac_delay_length": _FILTER,
-    "sinc_lut_granularity": 200,
+    "frac_delay_length": 2 * HALF_FILTER + 1,
     "num_threads": 1,
     "octave_bands_base_freq": materials.OCTAVES[0],
     "octave_bands_n_fft": 512,
@@ -124,8 +122,8 @@ def simulate(
 ) -> list[NDArray[np.float32]]:
     """One response per source.
 
-    Without rays the response ends with the images of `max_order`. `rays` is their number per source; None chooses by
-    volume. `air_db_per_m` is one number or one per band (`materials.air_db_per_m` knows them).
+    Without rays the response ends with the images of `max_order`, and scattering has no effect. `rays` is their number
+    per source; None chooses by volume. `air_db_per_m` is one number or one per band (`materials.air_db_per_m` knows them).
 
     `Occluded` where nothing reaches a microphone; ValueError for what cannot be simulated: a position in a wall or
     outside, too many image sources, a room that rings longer than `max_s`.
@@ -142,18 +140,11 @@ def simulate(
             air_db_per_m=_air(air_db_per_m, bands_hz, centres),
             centres_hz=centres,
         )
-        if ray_tracing and surface.scattering.any() and not _own_generator(pra):
-            raise ValueError(f"scattering with ray tracing needs pyroomacoustics 0.10 or later, got {pra.__version__}")
-        if ray_tracing and not (surface.absorption >= LEAST_ABSORPTION).all():
-            raise ValueError(
-                f"absorption must be at least {LEAST_ABSORPTION} where rays are traced, got {surface.absorption.min():g}: "
-                "a ray caught along a wall that takes nothing from it goes on forever"
-            )
+        if ray_tracing:
+            _check_rays(pra, surface)
         tracer = _tracer(shape, microphones, rays, max_s) if ray_tracing else None
-        return [
-            _response(pra, shape, surface, source, microphones, sample_rate, max_order, tracer, max_s, (seed, index))
-            for index, source in enumerate(sources)
-        ]
+        scene = _Scene(pra, shape, surface, microphones, sample_rate, max_order, tracer)
+        return [_stack(_channels(scene, source, (seed, i)), sample_rate, max_s) for i, source in enumerate(sources)]
 
 
 def visible(
@@ -227,6 +218,9 @@ class _Shape:
     def areas(self) -> Float:
         return np.array([np.linalg.norm(_area_vector(face)) for face in self.faces])
 
+    def diagonal(self) -> float:
+        return math.hypot(*(self.floor.max(axis=0) - self.floor.min(axis=0)), self.height)
+
     def volume(self) -> float:
         return sum(float(face[0] @ _area_vector(face)) for face in self.faces) / 3
 
@@ -236,23 +230,25 @@ def _shape(
 ) -> _Shape:
     if (size_m is None) == (floor_m is None) or (floor_m is None) != (height_m is None):
         raise ValueError("a room needs either size_m, or floor_m and height_m")
-    if size_m is not None:
-        if len(size_m) != 3 or not all(0 < side < math.inf for side in size_m):
-            raise ValueError(f"size_m must be three positive lengths, got {list(size_m)}")
-        length, width, height = (float(side) for side in size_m)
+    if size_m is None:
+        floor, height = _polygon(floor_m), _height(height_m)
+        room = _extruded(floor, height)
+    else:
+        length, width, height = _size(size_m)
         floor = np.array([(0, 0), (length, 0), (length, width), (0, width)], dtype=np.float64)
         south, east, north, west, bottom, top = _extruded(floor, height)
         room = [west, east, south, north, bottom, top]
-    else:
-        floor, height = _polygon(floor_m), _height(height_m)
-        room = _extruded(floor, height)
     plates = [_plate(panel) for panel in panels]
-    shape = _Shape(floor, height, room + [face for plate in plates for face in plate], plates, None)
     for panel, plate in zip(panels, plates, strict=True):
         _check_inside(floor, height, panel, np.concatenate(plate))
-    if size_m is not None and not panels:
-        return _Shape(floor, height, room, [], (length, width, height))
-    return shape
+    faces = room + [face for plate in plates for face in plate]
+    return _Shape(floor, height, faces, plates, None if size_m is None or panels else _size(size_m))
+
+
+def _size(size_m: Sequence[float]) -> tuple[float, float, float]:
+    if len(size_m) != 3 or not all(0 < side < math.inf for side in size_m):
+        raise ValueError(f"size_m must be three positive lengths, got {list(size_m)}")
+    return float(size_m[0]), float(size_m[1]), float(size_m[2])
 
 
 def _polygon(floor_m: Any) -> Float:
@@ -262,6 +258,8 @@ def _polygon(floor_m: Any) -> Float:
     ends = np.roll(floor, -1, axis=0)
     if (np.linalg.norm(ends - floor, axis=1) < CLEARANCE_M).any():
         raise ValueError(f"floor_m must have no corner twice, got {floor_m}")
+    if abs(_area_vector(np.column_stack([floor, np.zeros(len(floor))]))[2]) < CLEARANCE_M**2:
+        raise ValueError(f"floor_m must enclose an area, got {floor_m}")
     sides = list(zip(floor, ends, strict=True))
     for i, first in enumerate(sides):
         for j in range(i + 2, len(sides) - (i == 0)):
@@ -282,7 +280,8 @@ def _cross_each_other(a: Float, b: Float, c: Float, d: Float) -> bool:
     def turn(p: Float, q: Float, r: Float) -> float:
         return float(np.sign((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])))
 
-    return turn(a, b, c) * turn(a, b, d) <= 0 and turn(c, d, a) * turn(c, d, b) <= 0
+    boxes_meet = (np.minimum(a, b) <= np.maximum(c, d)).all() and (np.minimum(c, d) <= np.maximum(a, b)).all()
+    return bool(boxes_meet and turn(a, b, c) * turn(a, b, d) <= 0 and turn(c, d, a) * turn(c, d, b) <= 0)
 
 
 def _extruded(floor: Float, height: float) -> list[Float]:
@@ -386,6 +385,16 @@ def _check(
         raise ValueError(
             f"max_order {max_order} with {walls} walls and {mics} microphones means {images:.1e} image sources to look "
             f"at, more than {most:.0e}: lower max_order and trace rays, or use fewer walls or panels"
+        )
+
+
+def _check_rays(pra: Any, surface: _Surface) -> None:
+    if surface.scattering.any() and not _own_generator(pra):
+        raise ValueError(f"scattering with ray tracing needs pyroomacoustics 0.10 or later, got {pra.__version__}")
+    if not (surface.absorption >= LEAST_ABSORPTION).all():
+        raise ValueError(
+            f"absorption must be at least {LEAST_ABSORPTION} where rays are traced (one caught along a wall that "
+            f"takes nothing from it goes on forever), got {surface.absorption.min():g}"
         )
 
 
@@ -523,7 +532,7 @@ def _room(pra: Any, shape: _Shape, surface: _Surface, sample_rate: int, max_orde
         ]
         by_wall = dict(zip(wall_names(), made, strict=True))
         room = pra.ShoeBox(shape.shoebox, fs=sample_rate, max_order=max_order, materials=by_wall)
-    if surface.air_db_per_m.size:
+    if surface.air_db_per_m.size:  # of the rays; that of the images is in `_images`
         room.set_air_absorption(surface.air_db_per_m * math.log(10) / 10, surface.centres_hz)
     return room
 
@@ -534,7 +543,7 @@ def _coefficients(values: Float, surface: _Surface) -> dict[str, Any]:
     return {"coeffs": values, "center_freqs": surface.centres_hz}
 
 
-# -------------------------------------------------------------------------------------------------------- response
+# ------------------------------------------------------------------------------------------------------------ rays
 
 
 @dataclass(frozen=True)
@@ -546,6 +555,19 @@ class _Tracer:
     longest_s: float
     radius_m: float
     shares: Float
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """All but the source. Without tracer there are images only."""
+
+    pra: Any
+    shape: _Shape
+    surface: _Surface
+    microphones: Float
+    sample_rate: int
+    max_order: int
+    tracer: _Tracer | None
 
 
 def _tracer(shape: _Shape, microphones: Float, rays: int | None, max_s: float) -> _Tracer:
@@ -572,54 +594,39 @@ def _share_inside(shape: _Shape, microphone: Float, radius: float) -> float:
     return float(np.mean(shape.clearance(microphone + distances[:, np.newaxis] * directions) > 0))
 
 
-def _response(
-    pra: Any,
-    shape: _Shape,
-    surface: _Surface,
-    source: Float,
-    microphones: Float,
-    sample_rate: int,
-    max_order: int,
-    tracer: _Tracer | None,
-    max_s: float,
-    words: tuple[int, int],
-) -> NDArray[np.float32]:
-    with _seeded(pra, words):
-        room = _room(pra, shape, surface, sample_rate, max_order)
-        if tracer is not None:
-            room.set_ray_tracing(
-                n_rays=tracer.rays,
-                receiver_radius=tracer.radius_m,
-                energy_thres=_RAY_DEPTH,
-                time_thres=tracer.longest_s,
-                hist_bin_size=_BIN_S,
-            )
-        room.add_source(source)
-        room.add_microphone_array(microphones.T)
-        room.image_source_model()
-    hidden = _hidden(room)
-    if tracer is not None:
-        histograms = _late_energy(pra, room, shape, surface, max_order, tracer, words)
-        room.rt_histograms = [[[histogram]] for histogram in histograms]
-        least = _LEAST_ENERGY * _diffuse_energy(shape, surface)
-        hidden = [m for m in hidden if not np.sum(histograms[m]) > least]
-        _keep_hidden(room)
-    if hidden:
-        raise Occluded(
-            f"nothing of the source at {[round(float(x), 3) for x in source]} reaches microphones {hidden} within "
-            f"{max_order} reflections: move it, raise max_order, or trace rays"
-        )
-    with _seeded(pra, words):
-        try:
-            room.compute_rir()
-        except (ValueError, IndexError, RuntimeError) as error:
-            raise ValueError(f"pyroomacoustics fails on this room ({error}); change its walls or positions") from error
-    direct = [_sees_source(room, m) for m in range(len(microphones))]
-    distances = np.linalg.norm(microphones - source, axis=1)
-    channels = [np.asarray(of_source[0], dtype=np.float64)[_DELAY:] / (4 * math.pi) for of_source in room.rir]
-    for h, distance, seen in zip(channels, distances, direct, strict=True):
-        _check_response(h, distance * sample_rate / SPEED_OF_SOUND, 1 / (4 * math.pi * distance) if seen else 0.0)
-    return _stack(channels, round(max_s * sample_rate), max_s)
+def _late_energy(scene: _Scene, tracer: _Tracer, room: Any, words: Sequence[int]) -> list[Float]:
+    """Histograms (bands, bins) per microphone of what image sources leave out: the sum in the module's docstring."""
+
+    def reflected_at_least(order: int, longest_s: float) -> list[Float]:
+        given = (room.c, order, _RAY_DEPTH, longest_s, tracer.radius_m, room.rt_args["hist_bin_size"], True)
+        with _seeded(scene.pra, words):
+            room.room_engine.set_params(*given)
+            room.ray_tracing()
+        return [np.asarray(of_source[0][0], dtype=np.float64) for of_source in room.rt_histograms]
+
+    scattering, areas = scene.surface.scattering, scene.shape.areas()
+    beyond = reflected_at_least(scene.max_order + 1, tracer.longest_s)
+    if not scattering.any():
+        return [h / share for h, share in zip(beyond, tracer.shares, strict=True)]
+    # With an order that no ray reaches, only what walls scatter straight to the microphones is recorded.
+    straight = reflected_at_least(_EVERY_ORDER, tracer.longest_s)
+    # Reflections of order K have arrived after K + 1 diagonals.
+    early_s = min(tracer.longest_s, (scene.max_order + 1) * scene.shape.diagonal() / SPEED_OF_SOUND + 2 * _BIN_S)
+    early = [reflected_at_least(order, early_s) for order in range(1, scene.max_order + 2)]
+    mirrored = 1 - (scattering @ areas / areas.sum())[:, np.newaxis]
+    energy = []
+    for m, share in enumerate(tracer.shares):
+        late, twice, *at_least = _same_length([beyond[m], straight[m], *(order[m] for order in early)])
+        late = late - twice
+        for k, (these, further) in enumerate(itertools.pairwise(at_least), 1):
+            late = late + (1 - mirrored**k) * (these - further)
+        energy.append(np.maximum(late, 0) / share)
+    return energy
+
+
+def _same_length(histograms: Sequence[Float]) -> list[Float]:
+    bins = max(h.shape[1] for h in histograms)
+    return [np.pad(h, ((0, 0), (0, bins - h.shape[1]))) for h in histograms]
 
 
 def _diffuse_energy(shape: _Shape, surface: _Surface) -> float:
@@ -634,91 +641,132 @@ def _diffuse_energy(shape: _Shape, surface: _Surface) -> float:
     return float(np.sum(per_second * decay.eyring_s / (6 * math.log(10))))
 
 
+# -------------------------------------------------------------------------------------------------------- response
+
+
+def _channels(scene: _Scene, source: Float, words: Sequence[int]) -> list[Float]:
+    """A response per microphone, of their own lengths."""
+    with _seeded(scene.pra, words):
+        room = _room(scene.pra, scene.shape, scene.surface, scene.sample_rate, scene.max_order)
+        if scene.tracer is not None:
+            room.set_ray_tracing(
+                n_rays=scene.tracer.rays,
+                receiver_radius=scene.tracer.radius_m,
+                energy_thres=_RAY_DEPTH,
+                time_thres=scene.tracer.longest_s,
+                hist_bin_size=_BIN_S,
+            )
+        room.add_source(source)
+        room.add_microphone_array(scene.microphones.T)
+        room.image_source_model()
+    hidden = _hidden(room)
+    parts = [[_images(scene, room, m)] for m in range(len(scene.microphones))]
+    if scene.tracer is not None:
+        energy = _late_energy(scene, scene.tracer, room, words)
+        least = _LEAST_ENERGY * _diffuse_energy(scene.shape, scene.surface)
+        hidden = [m for m in hidden if not np.sum(energy[m]) > least]
+        for part, noise in zip(parts, _noise(scene, room, energy, words), strict=True):
+            part.append(noise)
+    if hidden:
+        raise Occluded(
+            f"nothing of the source at {[round(float(x), 3) for x in source]} reaches microphones {hidden} within "
+            f"{scene.max_order} reflections: move it, raise max_order, or trace rays"
+        )
+    delays = np.linalg.norm(scene.microphones - source, axis=1) * scene.sample_rate / SPEED_OF_SOUND
+    return [_checked(_sum(part), delay) for part, delay in zip(parts, delays, strict=True)]
+
+
 def _hidden(room: Any) -> list[int]:
     """Microphones that no image source reaches."""
     return [m for m, images in enumerate(room.visibility[0]) if not np.any(images)]
 
 
-def _sees_source(room: Any, microphone: int) -> bool:
-    seen = np.asarray(room.visibility[0][microphone], dtype=bool)
-    return bool(np.any(seen & (np.asarray(room.sources[0].orders)[: seen.size] == 0)))
+def _images(scene: _Scene, room: Any, microphone: int) -> Float:
+    """The sum of image sources.
 
-
-def _keep_hidden(room: Any) -> None:
-    """Give microphones without any image source a silent one.
-
-    pyroomacoustics fails on none (its issue 441). Where no microphone has any, it takes its integer zeros for an index
-    rather than a mask, and the direct sound comes through the wall.
+    pyroomacoustics' own sum is not used: it fails where there are none (its issue 441), takes the integer zeros of a
+    source hidden from all microphones for an index (the direct sound comes through the wall), counts paths through the
+    edge of two walls twice (its issue 249), and centres its filters on a tap instead of the delay, an error of -50 dB.
     """
-    source, seen = room.sources[0], np.asarray(room.visibility[0], dtype=bool)
-    hidden = ~seen.any(axis=1)
-    if not hidden.any():
-        return
-    count = seen.shape[1]
-    room.visibility[0] = np.column_stack([seen, hidden])
-    source.images = np.column_stack([source.images[:, :count], source.position]).astype(np.float32)
-    source.damping = np.column_stack([source.damping[:, :count], np.zeros(len(source.damping))])
-    source.orders = np.append(np.asarray(source.orders)[:count], -1)
+    seen = np.asarray(room.visibility[0][microphone], dtype=bool)
+    if not seen.any():
+        return np.zeros(1)
+    places = np.asarray(room.sources[0].images, dtype=np.float64).T[seen]
+    gains = np.asarray(room.sources[0].damping, dtype=np.float64)[:, seen]
+    if scene.shape.shoebox is None:
+        once = _distinct(places)
+        places, gains = places[once], gains[:, once]
+    distances = np.linalg.norm(places - scene.microphones[microphone], axis=1)
+    gains = gains / (4 * math.pi * distances)
+    if scene.surface.air_db_per_m.size:
+        gains = gains * 10 ** (-scene.surface.air_db_per_m[:, np.newaxis] * distances / 20)
+    bands = _pulses(distances * scene.sample_rate / SPEED_OF_SOUND, gains)
+    if len(bands) == 1:
+        return np.asarray(bands[0])
+    return np.asarray(sum(room.octave_bands.analysis(h, band=b) for b, h in enumerate(bands)))
 
 
-def _late_energy(
-    pra: Any,
-    room: Any,
-    shape: _Shape,
-    surface: _Surface,
-    max_order: int,
-    tracer: _Tracer,
-    words: tuple[int, int],
-) -> list[Float]:
-    """Histograms (bands, bins) per microphone of what image sources leave out: the sum in the module's docstring."""
+def _distinct(places: Float) -> NDArray[np.int64]:
+    """Of images at one place, which belong to one path, the first."""
+    from scipy.spatial import cKDTree
 
-    def reflected_at_least(order: int) -> list[Float]:
-        given = (room.c, order, _RAY_DEPTH, tracer.longest_s, tracer.radius_m, room.rt_args["hist_bin_size"], True)
-        with _seeded(pra, words):
-            room.room_engine.set_params(*given)
-            room.ray_tracing()
-        return [np.asarray(of_source[0][0], dtype=np.float64) for of_source in room.rt_histograms]
-
-    beyond = reflected_at_least(max_order + 1)
-    if not surface.scattering.any():
-        return [h / share for h, share in zip(beyond, tracer.shares, strict=True)]
-    # With an order that no ray reaches, only what walls scatter straight to the microphones is recorded.
-    scattered = reflected_at_least(_EVERY_ORDER)
-    orders = [reflected_at_least(k) for k in range(1, max_order + 1)] + [beyond]
-    mean = surface.scattering @ shape.areas() / shape.areas().sum()
-    energy = []
-    for m, share in enumerate(tracer.shares):
-        twice, *at_least = _same_length([scattered[m], *(order[m] for order in orders)])
-        late = at_least[-1] - twice
-        for k, (these, further) in enumerate(itertools.pairwise(at_least), 1):
-            late = late + (1 - (1 - mean[:, np.newaxis]) ** k) * (these - further)
-        energy.append(np.maximum(late, 0) / share)
-    return energy
+    pairs = cKDTree(places).query_pairs(CLEARANCE_M / 2, output_type="ndarray")
+    return np.setdiff1d(np.arange(len(places)), pairs.max(axis=1) if len(pairs) else pairs)
 
 
-def _same_length(histograms: Sequence[Float]) -> list[Float]:
-    bins = max(h.shape[1] for h in histograms)
-    return [np.pad(h, ((0, 0), (0, bins - h.shape[1]))) for h in histograms]
+def _pulses(delays: Float, gains: Float) -> Float:
+    """(bands, taps): the fractional-delay filters of `augment.images`, from gains (bands, images)."""
+    first = np.ceil(delays - HALF_FILTER).astype(np.int64)
+    taps = int(first.max()) + 2 * HALF_FILTER + 1
+    out = np.zeros((len(gains), taps + HALF_FILTER))
+    for start in range(0, delays.size, _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        at = first[some, np.newaxis] + np.arange(2 * HALF_FILTER)
+        away = at - delays[some, np.newaxis]
+        pulse = np.sinc(away) * (1 + np.cos(math.pi * away / HALF_FILTER)) / 2
+        for row, gain in zip(out, gains[:, some], strict=True):
+            weights = (gain[:, np.newaxis] * pulse).ravel()
+            row += np.bincount((at + HALF_FILTER).ravel(), weights, minlength=row.size)
+    return out[:, HALF_FILTER:]
 
 
-def _check_response(h: Float, delay: float, gain: float) -> None:
-    """A response must be finite, not silent, and begin with the direct sound where there is one."""
+def _noise(scene: _Scene, room: Any, energy: Sequence[Float], words: Sequence[int]) -> list[Float]:
+    """Responses with these histograms."""
+    room.rt_histograms = [[[histogram]] for histogram in energy]
+    room.simulator_state["ism_needed"] = False
+    with _seeded(scene.pra, words):
+        try:
+            room.compute_rir()
+        except (ValueError, IndexError, RuntimeError) as error:
+            raise ValueError(f"pyroomacoustics fails on this room ({error}); change its walls or positions") from error
+    delay = scene.pra.constants.get("frac_delay_length") // 2
+    return [np.asarray(of_source[0], dtype=np.float64)[delay:] / (4 * math.pi) for of_source in room.rir]
+
+
+def _sum(parts: Sequence[Float]) -> Float:
+    out = np.zeros(max(part.size for part in parts))
+    for part in parts:
+        out[: part.size] += part
+    return out
+
+
+def _checked(h: Float, delay: float) -> Float:
+    """ValueError unless it is finite, `Occluded` where it is silent.
+
+    Octave filters have no phase, so that reflections ring ahead of themselves: what comes before the direct sound is
+    cut. It is 60 dB below the whole and more, but 30 for a microphone 2 cm above a floor that absorbs in some octaves.
+    """
     if not np.isfinite(h).all():
-        raise ValueError("the simulated response is not finite; move the microphone away from walls")
-    whole = float(np.sum(h * h))
-    if whole == 0:
-        raise ValueError("the simulated response is silent; lower the absorption or move the source")
-    early = h[: max(0, math.floor(delay) - _FILTER)]
-    if np.sum(early * early) > 1e-4 * whole:
-        raise ValueError(f"the simulated response begins before the direct sound at tap {delay:.1f}")
-    around = h[max(0, math.floor(delay) - 1) : math.floor(delay) + 3]
-    if gain and not np.abs(around).max(initial=0) > gain / 4:
-        raise ValueError(f"the simulated response has no direct sound at tap {delay:.1f}")
+        raise ValueError("the simulated response is not finite: move the microphone away from walls")
+    h[: max(0, math.floor(delay) - HALF_FILTER)] = 0
+    if not h.any():
+        raise Occluded("the simulated response is silent: all that reaches the microphone was absorbed")
+    return h
 
 
-def _stack(channels: Sequence[Float], most: int, max_s: float) -> NDArray[np.float32]:
+def _stack(channels: Sequence[Float], sample_rate: int, max_s: float) -> NDArray[np.float32]:
     ends = [_end(h) for h in channels]
-    if max(ends) > most:
+    if max(ends) > max_s * sample_rate:
         raise ValueError(f"the room rings longer than max_s, {max_s} s: raise its absorption or scattering, or max_s")
     out = np.zeros((len(channels), max(ends)), dtype=np.float32)
     for row, channel, end in zip(out, channels, ends, strict=True):

@@ -2,7 +2,8 @@
 
 Conventions
     Metres; x along the room's length, y along its width, z up, origin in a corner of the floor. Positions are rounded
-    to 1 mm (microphones and the points of a way to 0.1 mm) before they are used. Distances of talkers and noises are from the array's centre.
+    to 1 mm (microphones and the points of a way to 0.1 mm) before they are used. Distances of talkers and noises are
+    from the array's centre.
     An attempt draws room, array, talkers and noise sources; where anything does not fit (a talker in a wall, a room too
     large for its RT60, two talkers too near in angle, a source that no microphone can hear) all of it is drawn again,
     up to `rooms.max_redraws` times. So what fits easily is preferred: small distances in small rooms, large rooms at
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from augment import acoustics, arrays, decay, motion
 from augment.draw import Dealer, Draw, room_key
+from augment.rooms import LOWEST_HZ
 from manifests import ids
 from manifests.errors import UserError
 from manifests.recipe import Directivity, Distribution, RoomSize
@@ -468,7 +470,7 @@ def _own_room(draw: Draw, again: int, mixture_id: str, attempt: int) -> tuple[Ro
     if position is None or not bounds.holds([position]):
         return None
     rt60_s = draw.value("noise.own_room.rt60_s", spec.rt60_s, attempt=again)
-    walls = decay.walls_for(rt60_s, size, sample_rate=draw.recipe.sample_rate)
+    walls = decay.walls_for(rt60_s, size, sample_rate=draw.recipe.sample_rate, lowest_hz=LOWEST_HZ)
     if walls is None:
         return None
     room = Room(
@@ -506,7 +508,9 @@ def _room(
     else:
         weights = [draw.value("rooms.wall_weight", spec.wall_weight, k, attempt) for k in range(6)]
         distance = math.dist(talkers[0].position_m or [], array.positions_m[0])
-        found = decay.walls_for(rt60_s, size, weights, sample_rate=draw.recipe.sample_rate, distance_m=distance)
+        found = decay.walls_for(
+            rt60_s, size, weights, sample_rate=draw.recipe.sample_rate, distance_m=distance, lowest_hz=LOWEST_HZ
+        )
         if found is None:
             return "the room is too large for its RT60"
         walls = [[round(a, 6) for a in found]] * max(1, len(bands))

@@ -3,8 +3,10 @@
 Conventions
     The footer carries `hubbub.schema` (table and version), `hubbub.digest` (what determined the content), `hubbub.rows`
     and, for shards,
-    the counts of what went in and out. Audio columns are stored uncompressed, without dictionaries or statistics: FLAC
-    does not shrink, and readers of metadata never touch those pages. The same rows give the same bytes.
+    the counts of what went in and out. Audio columns are stored without dictionaries or statistics, since FLAC does not
+    shrink, and readers of metadata never touch those pages. Long tables without audio are compressed. Others are not:
+    beside audio the rest is a hundredth, and many short columns take longer to compress than to write, and gain
+    nothing. The same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 ROW_GROUP_ROWS = 64
+COMPRESSED_ROWS = 1000
 
 Row = TypeVar("Row")
 
@@ -42,13 +45,12 @@ def encode(table: pa.Table, footer: Mapping[str, str]) -> pa.Buffer:
     leaves = _leaf_paths(table.schema)
     audio = tuple(leaf.removesuffix("bytes") for leaf in leaves if leaf.endswith(".bytes"))
     light = [leaf for leaf in leaves if not leaf.startswith(audio)]
-    heavy = [leaf for leaf in leaves if leaf.startswith(audio)]
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
         row_group_size=ROW_GROUP_ROWS if audio else None,
-        compression=dict.fromkeys(light, "zstd") | dict.fromkeys(heavy, "none"),
+        compression="none" if audio or table.num_rows < COMPRESSED_ROWS else "zstd",
         use_dictionary=light or False,
         write_statistics=light or False,
     )
@@ -81,7 +83,11 @@ def write_rows(
 def read_footer(uri: str) -> dict[str, str]:
     """The `hubbub.*` entries of a Parquet file's footer, without the prefix."""
     with _opened(uri) as file:
-        metadata = file.schema_arrow.metadata or {}
+        return _entries(file)
+
+
+def _entries(file: pq.ParquetFile) -> dict[str, str]:
+    metadata = file.schema_arrow.metadata or {}
     return {k.decode()[7:]: v.decode() for k, v in metadata.items() if k.startswith(b"hubbub.")}
 
 
@@ -93,8 +99,12 @@ def row_count(uri: str) -> int:
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A Parquet file as an Arrow table; `columns` limits what is read from disk (names it lacks are ignored)."""
     with _opened(uri) as file:
-        names = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
-        return file.read(columns=names)
+        return _read(file, columns)
+
+
+def _read(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+    names = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+    return file.read(columns=names)
 
 
 @contextlib.contextmanager
@@ -109,11 +119,12 @@ def _opened(uri: str) -> Iterator[pq.ParquetFile]:
 
 def read_rows(uri: str, row_type: type[Row], columns: Sequence[str] | None = None) -> list[Row]:
     """Rows of a Parquet file as dataclasses. A file of another table or schema version is refused."""
-    found = read_footer(uri).get("schema", "no hubbub table")
     wanted = f"{schema.table_name(row_type)}/{schema.SCHEMA_VERSION}"
-    if found != wanted:
-        raise UserError(f"{uri}: expected a table {wanted}, found {found}")
-    return schema.from_table(read_table(uri, columns), row_type)
+    with _opened(uri) as file:
+        found = _entries(file).get("schema", "no hubbub table")
+        if found != wanted:
+            raise UserError(f"{uri}: expected a table {wanted}, found {found}")
+        return schema.from_table(_read(file, columns), row_type)
 
 
 def read_parts(

@@ -570,9 +570,12 @@ class Rooms(Strict):
             raise ValueError("measured_channels: all wants every row measured: set probability: 1 and kind: measured")
         if self.directivity.facing in ("outward", "forward"):
             raise ValueError("talkers face array or random")
+        plain = self.air is None and self.materials is None and not self.jitter_m and not self.motion.probability
+        if self.tail == "diffuse" and not (plain and self.array.preset != "foa" and self._omnidirectional):
+            raise ValueError("tail: diffuse knows no air, materials, jitter_m, motion or directivity")
         if self.engine == "pyroomacoustics" and (self.jitter_m or self.tail == "diffuse" or self.motion.probability):
             raise ValueError("jitter_m, tail: diffuse and motion are of the engine shoebox")
-        if self.engine == "pyroomacoustics" and (self.array.directivity.omni < 1 or self.directivity.omni < 1):
+        if self.engine == "pyroomacoustics" and not self._omnidirectional:
             raise ValueError("directivity is of the engine shoebox")
         if self.engine == "pyroomacoustics" and self.array.preset == "foa":
             raise ValueError("array foa is of the engine shoebox")
@@ -581,6 +584,10 @@ class Rooms(Strict):
         if self.wearer and self.motion.probability:
             raise ValueError("a wearer moves with the array; motion is for talkers at a distance")
         return self
+
+    @property
+    def _omnidirectional(self) -> bool:
+        return self.directivity.omni == 1 and self.array.directivity.omni == 1
 
     def uses(self, kind: str) -> bool:
         return self.probability > 0 and kind in self.kind.values

@@ -16,7 +16,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -593,6 +593,7 @@ _SCALARS: dict[type, pa.DataType] = {
     bool: pa.bool_(),
     bytes: pa.binary(),
 }
+_ATOMS = frozenset({*_SCALARS, type(None)})
 
 
 def table_name(row_type: type) -> str:
@@ -655,40 +656,50 @@ def to_table(rows: Iterable[Any], row_type: type, schema: pa.Schema | None = Non
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list):
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is list:
         return [_plain(v) for v in value]
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return value
+    return {name: _plain(v) for name, v in vars(value).items()}
 
 
 def from_table(table: pa.Table, row_type: type[Row]) -> list[Row]:
     """Rows of an Arrow table as dataclasses. Columns the table lacks take the dataclass's default."""
-    return [_build(row_type, values) for values in table.to_pylist()]
+    build = _builder(row_type)
+    assert build is not None
+    return [build(values) for values in table.to_pylist()]
 
 
 @functools.cache
-def _annotations(row_type: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(row_type)
-    return {f.name: hints[f.name] for f in dataclasses.fields(row_type)}
-
-
-def _build(row_type: Any, values: dict[str, Any]) -> Any:
-    hints = _annotations(row_type)
-    return row_type(**{name: _value(hints[name], value) for name, value in values.items() if name in hints})
-
-
-def _value(annotation: Any, value: Any) -> Any:
-    if value is None:
-        return None
+def _builder(annotation: Any) -> Callable[[Any], Any] | None:
+    """What turns plain dicts and lists into a value of `annotation`; None where there is nothing to turn."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         (annotation,) = [a for a in typing.get_args(annotation) if a is not type(None)]
     if typing.get_origin(annotation) is list:
-        (item,) = typing.get_args(annotation)
-        return [_value(item, v) for v in value]
+        item = _builder(typing.get_args(annotation)[0])
+        return item and functools.partial(_build_list, item)
     if dataclasses.is_dataclass(annotation):
-        return _build(typing.cast(type, annotation), value)
-    return value
+        hints = typing.get_type_hints(annotation)
+        builders = {f.name: _builder(hints[f.name]) for f in dataclasses.fields(annotation)}
+        return functools.partial(_build, annotation, frozenset(builders), {k: b for k, b in builders.items() if b})
+    return None
+
+
+def _build_list(item: Callable[[Any], Any], values: list[Any]) -> list[Any]:
+    return [None if value is None else item(value) for value in values]
+
+
+def _build(
+    row_type: Any, names: frozenset[str], builders: dict[str, Callable[[Any], Any]], values: dict[str, Any]
+) -> Any:
+    """A row from a dict, which it changes; names that the row does not have are left out."""
+    for name, build in builders.items():
+        if values.get(name) is not None:
+            values[name] = build(values[name])
+    for name in values.keys() - names:
+        del values[name]
+    return row_type(**values)
 
 
 def keys(pairs: Sequence[KeyText | KeyNumber]) -> dict[str, Any]:

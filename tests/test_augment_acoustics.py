@@ -52,10 +52,11 @@ def decay(rt60_s: float, seconds: float, rate: int = RATE, seed: int | None = No
 
 def test_onset_on_paper() -> None:
     h = np.zeros(100, np.float32)
-    h[[20, 21, 22, 31, 32]] = 0.05, -0.11, 0.3, -0.9, 1
+    h[[20, 21, 22, 31, 32, 99]] = 0.05, -0.11, 0.3, -0.9, 1, 1e-3
     assert onset(h) == 22  # above a tenth of the largest, whatever its sign; 9 taps on, a reflection
     assert onset(-h) == 22
-    assert onset(np.roll(h, 0) + 0.1 * (np.arange(100) == 14)) == 22  # 0.1 is reached; 8 taps on, the peak
+    h[[14, 20, 21]] = 0.11, 0, 0
+    assert onset(h) == 22  # 8 taps on
     assert onset(h, expected=21.6) == 22
     assert onset(h, expected=2.6) == 3
     assert onset(np.stack([h, h[::-1]])) == 22  # channel 0
@@ -168,7 +169,10 @@ def test_confidence_on_paper() -> None:
     assert onset_confidence(h, 500, RATE) == 1 == onset_confidence(h, onset(h), RATE)
     h[100] = 10 ** (-13 / 20) * 0.5  # at -19 dB six find it: more than half
     assert onset_confidence(h, 500, RATE) == 0
-    h[[100, 492]] = 0, 0.5 * 10 ** (-13 / 20)  # 0.5 ms before it is the same sound
+    h[[100, 506, 509]] = 0, 0.4, 0.4
+    assert onset_confidence(h, 506, RATE) == 1  # 0.4 ms beside the peak that all thresholds find
+    assert onset_confidence(h, 509, RATE) == 0
+    h[[492, 506, 509]] = 0.5 * 10 ** (-13 / 20), 0, 0  # 0.5 ms before it is the same sound
     assert onset_confidence(h, 500, RATE) == 1
     noise = 0.05 * (-1.0) ** np.arange(2000) * (np.arange(2000) < 400)
     noise[-200:] = 0.05  # known as noise from the end: thresholds below 0.25 of the largest do not count
@@ -445,6 +449,15 @@ def test_band_noise_is_taken_out_and_cuts_are_completed(noise_db: float, length:
     assert len(ratios) > 50
     assert np.mean(ratios) == pytest.approx(1, abs=0.01)
     assert np.std(ratios) < 0.03
+
+
+def test_band_clarity_of_two_clicks_is_their_ratio() -> None:
+    """What the filter spreads before the onset counts."""
+    h = np.zeros(8000, np.float32)
+    h[[50, 50 + 1600, -1]] = 1, 0.1, 1e-5
+    assert [b.c50_db for b in measure(h, RATE).bands] == pytest.approx([20] * 6, abs=0.1)
+    h[50 + 1600] = 0.001  # 60 dB: the filter at 125 Hz leaves -55 dB there
+    assert [b.c50_db for b in measure(h, RATE).bands] == [None] * 6
 
 
 def test_two_slopes_in_one_band() -> None:

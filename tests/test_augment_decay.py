@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, signal
+from scipy import integrate, signal, special
 
 from augment import acoustics, images
 from augment.decay import Decay, few_reflections, walls_for, with_tail
@@ -59,10 +59,32 @@ def test_a_hard_room_has_the_power_of_its_resonances() -> None:
     assert found == pytest.approx(expected * math.exp(-lost), rel=0.015)  # 14 % are waves along walls
 
 
+def test_waves_along_walls_are_lost_at_grazing_incidence() -> None:
+    # exp(-|x| k / 2) leaves of the Fresnel zone |exp(z^2) erfc(z)|^2, z = k sqrt(c r / (pi f)) / 4 exp(-i pi / 4).
+    room, path = decay(sample_rate=4000, lowest_hz=60.0), 80.0
+    reflection = 1 - np.reshape(WALLS, (3, 2))
+    k = -np.log(reflection).sum(axis=1) / (2 * np.asarray(SIZE))
+    frequencies, angles = np.geomspace(60, 2000, 2001), np.linspace(0, math.pi / 2, 2001)
+    expected = 0.0
+    for a in range(3):
+        x = k[a] * np.sqrt(C * path / (math.pi * frequencies)) / 4
+        remains = np.abs(special.wofz(1j * x * np.exp(-0.25j * math.pi))) ** 2
+        b, c = np.delete(k, a)
+        mean = integrate.trapezoid(np.exp(-path * (b * np.cos(angles) + c * np.sin(angles))), angles) / (math.pi / 2)
+        waves = integrate.trapezoid(remains / frequencies, frequencies)
+        expected += C**2 / (8 * math.pi * 4000 * math.prod(SIZE) * SIZE[a]) * mean * waves
+    expected *= math.prod(whole_walls(*pair) for pair in reflection)
+    found = room.power(path / C) - 0.97 * decay(**ENDLESS).power(path / C)
+    assert found == pytest.approx(expected, rel=0.06)
+
+
 @pytest.mark.parametrize(
-    ("walls", "tolerance"), [(WALLS, 3e-4), ((0.3,) * 6, 3e-4), ((0.05, 0.1, 0.7, 0.8, 0.9, 0.9), 5e-3)]
+    ("walls", "depths_db", "tolerance"),
+    [(WALLS, (20, 40, 60), 3e-4), ((0.3,) * 6, (20, 40, 60), 3e-4), ((0.05, 0.1, 0.7, 0.8, 0.9, 0.9), (20, 35), 3e-3)],
 )
-def test_directions_as_scipy_integrates_them(walls: Sequence[float], tolerance: float) -> None:
+def test_directions_as_scipy_integrates_them(
+    walls: Sequence[float], depths_db: Sequence[float], tolerance: float
+) -> None:
     reflection = 1 - np.reshape(walls, (3, 2))
     k = -np.log(reflection).sum(axis=1) / (2 * np.asarray(SIZE))
 
@@ -72,7 +94,7 @@ def test_directions_as_scipy_integrates_them(walls: Sequence[float], tolerance: 
 
     room = decay(absorption=walls, **ENDLESS)
     factor = math.prod(whole_walls(*pair) for pair in reflection)
-    for depth_db in (20, 40, 60):
+    for depth_db in depths_db:
         time_s = room.time_left_s(depth_db)
         path = C * time_s
         mean = integrate.dblquad(decayed, 0, 1, 0, math.pi / 2, epsrel=1e-8)[0] / (math.pi / 2)
@@ -225,10 +247,27 @@ def test_simulated_rooms_have_the_rt60_that_was_asked_for(lowest_hz: float) -> N
     assert abs(np.median(early) - 1) < 0.1
 
 
+@pytest.mark.parametrize("far", [0.15, 0.5, 3.0])
+def test_times_are_lines_through_the_decay_from_the_direct_path_on(far: float) -> None:
+    room = decay(lowest_hz=20.0)
+    time_s = np.arange(far / C, 2, 1e-4)
+    level = 10 * np.log10(room.energy_after(time_s) / (room.direct_energy(far) + room.energy_after(far / C)))
+    for found, upper_db, lower_db in ((room.rt60_s(far), -5, -35), (room.edt_s(far), 0, -10)):
+        if found is not None:
+            inside = (level <= upper_db) & (level >= lower_db)
+            assert found == pytest.approx(-60 / np.polyfit(time_s[inside], level[inside], 1)[0], rel=2e-3)
+    assert (room.edt_s(far) is None) == (far < 1)
+
+
 def test_a_direct_path_that_stands_out_has_no_early_decay_time() -> None:
-    assert decay().edt_s(0.1) is None
-    assert decay().edt_s(2.0) is not None
-    assert decay().edt_s() == pytest.approx(decay().edt_s(4.0), rel=0.15)
+    room = decay()
+
+    def stands_out_db(far: float) -> float:
+        return 10 * math.log10(1 + room.direct_energy(far) / room.energy_after(far / C))
+
+    for far in np.geomspace(0.2, 3, 12):
+        assert (room.edt_s(far) is None) == (stands_out_db(far) > 4)
+    assert room.edt_s() == pytest.approx(room.edt_s(4.0), rel=0.15)
 
 
 def test_a_decay_that_ends_before_35_db_has_no_rt60() -> None:
@@ -267,10 +306,21 @@ def test_what_no_walls_can_do() -> None:
     assert walls_for(0.3, SIZE, sample_rate=RATE, distance_m=1e-6) is None  # nothing else within 35 dB
 
 
+def test_walls_that_absorb_too_much_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    walls = walls_for(0.4, (10, 10, 2), (1, 1, 1, 1, 0.5, 0.5), sample_rate=RATE)
+    assert walls is not None
+    mean = (80 * walls[0] + 200 * walls[4]) / 280
+    monkeypatch.setattr("augment.decay.MOST_ABSORPTION", mean - 1e-6)
+    assert walls_for(0.4, (10, 10, 2), (1, 1, 1, 1, 0.5, 0.5), sample_rate=RATE) is None
+    monkeypatch.setattr("augment.decay.MOST_ABSORPTION", mean + 1e-6)
+    assert walls_for(0.4, (10, 10, 2), (1, 1, 1, 1, 0.5, 0.5), sample_rate=RATE) == walls
+
+
 def test_few_reflections() -> None:
     assert not few_reflections(SIZE, (0.8,) * 6)
     assert few_reflections(SIZE, (0.9,) * 6)
-    assert few_reflections((10, 10, 1), (0.1, 0.1, 0.1, 0.1, 1, 1)) == (200 + 4 > 0.85 * 240)  # by area
+    assert few_reflections((10, 10, 1), (0.5, 0.5, 0.5, 0.5, 1, 1))  # 220 of 240 square metres
+    assert not few_reflections((10, 10, 1), (1, 1, 1, 1, 0.8, 0.8))  # 200 of 240
 
 
 # The tail
@@ -327,6 +377,15 @@ def test_a_louder_room_has_a_louder_tail() -> None:
     noise = np.random.default_rng(0).standard_normal((1, 4000)).astype(np.float32)
     one, two = (with_tail(g * h, decay=room, onset_samples=onset, after_s=0.06, noise=noise) for g in (1.0, 2.0))
     np.testing.assert_allclose(two[:, onset + 960 :], 2 ** (2 / 3) * one[:, onset + 960 :], rtol=1e-4)
+
+
+def test_the_direct_path_does_not_set_the_level_of_a_tail() -> None:
+    h, room, onset, _ = tail_case()
+    noise = np.random.default_rng(0).standard_normal((1, 4000)).astype(np.float32)
+    nearer = h.copy()
+    nearer[:, : onset + 150] *= 10
+    one, two = (with_tail(x, decay=room, onset_samples=onset, after_s=0.048, noise=noise) for x in (h, nearer))
+    np.testing.assert_array_equal(one[:, onset + 768 :], two[:, onset + 768 :])
 
 
 def test_the_same_noise_is_the_same_tail() -> None:

@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from augment import images
-from augment.directivity import FIRST_ORDER_AMBISONICS, OMNI, Pattern, cardioid
+from augment.directivity import FIRST_ORDER_AMBISONICS, OMNI, Pattern, aimed, cardioid, figure_eight
 
 C = 343.0
 RATE = 16000
@@ -121,6 +121,7 @@ def dense(
     """One response, from all images of up to `order` reflections per axis."""
     walls = [math.sqrt(1 - a) for a in absorption]
     axes = [np.array(mirrored(size_m[k], source_m[k], walls[2 * k], walls[2 * k + 1], order)) for k in range(3)]
+    axes = [axis[axis[:, 1] > 0] for axis in axes]
     index = np.indices([len(axis) for axis in axes]).reshape(3, -1)
     positions, reflections, cells = (np.stack([axes[k][index[k], c] for k in range(3)], axis=1) for c in range(3))
     gains, counts = reflections.prod(axis=1), np.abs(cells).sum(axis=1)
@@ -353,3 +354,313 @@ def test_equals_pyroomacoustics(rate: int, seed: int) -> None:
     )
     for row, (theirs,) in zip(ours, room.rir, strict=True):
         assert error_db(row, theirs[40:] / (4 * math.pi)) < -48
+
+
+@pytest.mark.parametrize("name", ["SubCardioid", "Cardioid", "HyperCardioid", "FigureEight"])
+def test_directivities_are_those_of_pyroomacoustics(name: str) -> None:
+    """At the microphone, and at a source that is mirrored with its images."""
+    family = getattr(pra.directivities, name)
+    towards = family(orientation=pra.directivities.DirectionVector(azimuth=40, colatitude=70, degrees=True))
+    ours = aimed({"FigureEight": "figure_eight"}.get(name, name.lower()), azimuth_deg=40, elevation_deg=20)
+    for end, pattern in (("microphone", {"microphone_patterns": [ours]}), ("source", {"source_pattern": ours})):
+        room = pra.ShoeBox(SIZE, fs=RATE, materials=pra.Material(0.4), max_order=6)
+        room.add_microphone(MICROPHONE, directivity=towards if end == "microphone" else None)
+        room.add_source(SOURCE, directivity=towards if end == "source" else None)
+        room.compute_rir()
+        assert error_db(response(**pattern), room.rir[0][0][40:] / (4 * math.pi)) < -48
+
+
+def test_air_weakens_as_in_pyroomacoustics() -> None:
+    """Only in level, above 4 kHz: its bands have other filters."""
+    room = pra.ShoeBox(
+        SIZE, fs=RATE, materials=pra.Material(0.1), max_order=20, air_absorption=True, temperature=20, humidity=50
+    )
+    room.add_microphone(MICROPHONE)
+    room.add_source(SOURCE)
+    room.compute_rir()
+    theirs = room.rir[0][0][40:] / (4 * math.pi)
+    air = 10 * math.log10(math.e) * np.asarray(room.air_absorption)  # of energy, in neper per metre
+    centres = room.octave_bands.centers
+    ours, dry = (
+        response(absorption=[[0.1] * 6], max_order=20, bands_hz=centres, air_db_per_m=taken) for taken in (air, ())
+    )
+    assert high_db(ours) == pytest.approx(high_db(theirs), abs=0.5)
+    assert high_db(ours) < high_db(dry) - 1.5
+
+
+def high_db(h: np.ndarray) -> float:
+    """The level above 4 kHz after 0.12 s."""
+    spectrum = np.fft.rfft(h[2000:4000])
+    return float(10 * np.log10(np.sum(np.abs(spectrum[spectrum.size // 2 :]) ** 2)))
+
+
+# Properties
+
+
+@settings(max_examples=40)
+@given(size=shoebox, absorption=six, one=inside, other=inside, order=st.integers(0, 20))
+def test_reciprocity(
+    size: Sequence[float], absorption: list[float], one: Sequence[float], other: Sequence[float], order: int
+) -> None:
+    """Source and microphone may be exchanged, with their patterns."""
+    a, b = place(size, one), place(size, other)
+    assume(math.dist(a, b) > 0.05)
+    room = {"size_m": size, "absorption": [absorption], "max_order": order}
+    p, q = cardioid(azimuth_deg=20), figure_eight(azimuth_deg=-100, elevation_deg=50)
+    there = response(**room, source_m=a, microphones_m=[b], source_pattern=p, microphone_patterns=[q])
+    back = response(**room, source_m=b, microphones_m=[a], source_pattern=q, microphone_patterns=[p])
+    assert there.dtype == np.float32
+    assert np.isfinite(there).all()
+    plain = response(**room, source_m=a, microphones_m=[b])
+    scale = np.sum(plain.astype(float) ** 2)  # a null of a pattern leaves little of the whole
+    assert np.sum((there - back).astype(float) ** 2) < 10**-10.5 * scale
+
+
+@settings(max_examples=40)
+@given(size=shoebox, absorption=six, one=inside, other=inside, wall=st.integers(0, 5), order=st.integers(1, 15))
+def test_every_wall_takes_from_the_sum(
+    size: Sequence[float],
+    absorption: list[float],
+    one: Sequence[float],
+    other: Sequence[float],
+    wall: int,
+    order: int,
+) -> None:
+    """The sum of the taps is the sum of the gains, for sources farther than the filter: less with each absorption.
+
+    (The energy need not fall: neighbouring images can interfere.)
+    """
+    a, b = place(size, one), place(size, other)
+    assume(math.dist(a, b) > 0.3 and absorption[wall] < 0.9)
+    more = [value + 0.1 * (k == wall) for k, value in enumerate(absorption)]
+    room = {"size_m": size, "source_m": a, "microphones_m": [b], "max_order": order, "sample_rate": 48000}
+    before, after = (response(**room, absorption=[values]).sum(dtype=float) for values in (absorption, more))
+    assert after < before
+
+
+@settings(max_examples=20)
+@given(size=shoebox, one=inside, other=inside)
+def test_turning_the_room_turns_nothing_else(
+    size: Sequence[float], one: Sequence[float], other: Sequence[float]
+) -> None:
+    """Axes may be exchanged, and an axis turned round, with its walls and patterns."""
+    a, b = place(size, one), place(size, other)
+    assume(math.dist(a, b) > 0.05)
+    pattern = Pattern(0.6, (0.36, 0.48, -0.8))
+    h = response(size_m=size, absorption=[UNEQUAL], source_m=a, microphones_m=[b], microphone_patterns=[pattern])
+    permuted = response(
+        size_m=[size[2], size[0], size[1]],
+        absorption=[[0.5, 0.6, 0.1, 0.2, 0.3, 0.4]],
+        source_m=[a[2], a[0], a[1]],
+        microphones_m=[[b[2], b[0], b[1]]],
+        microphone_patterns=[Pattern(0.6, (-0.8, 0.36, 0.48))],
+    )
+    turned = response(
+        size_m=size,
+        absorption=[[0.2, 0.1, 0.3, 0.4, 0.5, 0.6]],
+        source_m=[size[0] - a[0], a[1], a[2]],
+        microphones_m=[[size[0] - b[0], b[1], b[2]]],
+        microphone_patterns=[Pattern(0.6, (-0.36, 0.48, -0.8))],
+    )
+    assert error_db(permuted, h) < -105
+    assert error_db(turned, h) < -105
+
+
+@pytest.mark.parametrize("size", [(4.0, 3.0, 2.5), (7.0, 5.0, 3.0), (12.0, 9.0, 4.0)])
+def test_energy_falls_with_absorption(size: tuple[float, float, float]) -> None:
+    energies = [
+        np.sum(response(size_m=size, absorption=[[a] * 6], max_order=20).astype(float) ** 2)
+        for a in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+    ]
+    assert np.all(np.diff(energies) < 0)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"max_order": 20},
+    {"max_order": 8, "jitter_m": 0.08, "seed": 7},
+    {"max_loss_db": 30.0, "absorption": CARPET, "bands_hz": BANDS, "air_db_per_m": AIR},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_rows_do_not_depend_on_each_other(options: dict[str, Any]) -> None:
+    """Bit for bit: all microphones, one alone, and the whole again after something else."""
+    everywhere = [MICROPHONE, *OTHERS]
+    h = responses(**options, microphones_m=everywhere)
+    response(max_order=3, sample_rate=48000)
+    for microphone, row in zip(everywhere, h, strict=True):
+        assert response(**options, microphones_m=[microphone]).tobytes() == row.tobytes()
+    assert responses(**options, microphones_m=everywhere).tobytes() == h.tobytes()
+
+
+@settings(max_examples=20)
+@given(
+    one=inside,
+    others=st.lists(inside, min_size=1, max_size=3),
+    limits=st.sampled_from([*OPTIONS, {"max_distance_m": 9.0}]),
+)
+def test_the_length_does_not_depend_on_positions(
+    one: Sequence[float], others: list[Sequence[float]], limits: dict[str, Any]
+) -> None:
+    assume(all(math.dist(one, other) > 0.01 for other in others))
+    h = responses(**limits, source_m=place(SIZE, one), microphones_m=[place(SIZE, other) for other in others])
+    assert h.shape == (len(others), responses(**limits).shape[1])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_length_holds_the_farthest_image_and_little_more(seed: int) -> None:
+    """Of all images within the limits, from the farthest corners of their cell and of the room."""
+    rng = np.random.default_rng(seed)
+    size = rng.uniform(2, 6, 3)
+    absorption = rng.choice([1.0, *rng.uniform(0.3, 0.99, 5)], 6)
+    max_loss_db, max_order = rng.uniform(5, 40), int(rng.integers(0, 9)) if seed % 3 == 0 else None
+    h = response(
+        size_m=size,
+        absorption=[absorption],
+        source_m=size / 3,
+        microphones_m=[size / 2],
+        max_loss_db=max_loss_db,
+        max_order=max_order,
+    )
+    walls = np.sqrt(1 - absorption)
+    axes = [np.array(mirrored(size[k], size[k] / 3, walls[2 * k], walls[2 * k + 1], 60)) for k in range(3)]
+    axes = [axis[axis[:, 1] >= 10 ** (-max_loss_db / 20)] for axis in axes]
+    index = np.indices([len(axis) for axis in axes]).reshape(3, -1)
+    gains = np.prod([axes[k][index[k], 1] for k in range(3)], axis=0)
+    counts = np.abs([axes[k][index[k], 2] for k in range(3)])
+    kept = (gains >= 10 ** (-max_loss_db / 20)) & (counts.sum(axis=0) <= (99 if max_order is None else max_order))
+    farthest = np.linalg.norm((counts[:, kept] + 1) * size[:, np.newaxis], axis=0).max()
+    assert farthest / C * RATE <= h.size - 40
+    if max_order is None:
+        assert h.size - 41 <= (farthest + 2 * size.max()) / C * RATE
+
+
+def test_a_larger_sphere_only_adds_behind_it() -> None:
+    """Images just outside add exactly nothing: before the sphere's end not a bit differs."""
+    near, far = (response(absorption=[UNEQUAL], max_distance_m=d) for d in (12.0, 25.0))
+    safe = math.floor(12 / C * RATE) - 50
+    assert near[:safe].tobytes() == far[:safe].tobytes()
+    assert np.any(near[safe:] != far[safe : near.size])
+
+
+def test_the_direct_sound_and_the_rest_are_the_whole() -> None:
+    for options in OPTIONS:
+        whole, rest = response(**options), response(**options, with_direct=False)
+        direct = response(**{**options, "max_order": 0, "max_loss_db": math.inf})
+        padded = np.pad(direct, (0, max(0, whole.size - direct.size)))[: whole.size]
+        assert error_db(rest + padded, whole) < -100
+        assert not response(max_order=0, with_direct=False).any()
+
+
+def test_equal_bands_are_the_broadband_response_bit_for_bit() -> None:
+    for options in OPTIONS[:2]:
+        one, seven = (response(**options, absorption=[UNEQUAL] * n, bands_hz=BANDS[:n]) for n in (1, 7))
+        assert one.tobytes() == seven.tobytes()
+
+
+def test_the_same_walls_through_filters_are_the_broadband_response() -> None:
+    """Absorptions that differ by nothing to speak of are kept apart, and filtered."""
+    nearly = [[a + 1e-12 * band for a in UNEQUAL] for band in range(7)]
+    assert error_db(response(absorption=nearly, bands_hz=BANDS), response(absorption=[UNEQUAL])) < -120
+
+
+def test_bands_that_are_not_heard_do_not_count() -> None:
+    rows = [[0.1 * (band + 1)] * 6 for band in range(7)]
+    with_all, with_some = (
+        response(absorption=rows[:n], bands_hz=BANDS[:n], sample_rate=4000, max_order=5) for n in (7, 6)
+    )
+    assert with_all.tobytes() == with_some.tobytes()
+
+
+def test_ambisonics_are_the_components_of_the_direction() -> None:
+    """Four microphones in one place: of the direct sound W is the pressure, Y, Z, X are its share along the axes."""
+    room = {"microphones_m": [MICROPHONE] * 4, "microphone_patterns": FIRST_ORDER_AMBISONICS}
+    w, y, z, x = responses(max_order=0, **room)
+    apart = np.subtract(SOURCE, MICROPHONE) / math.dist(SOURCE, MICROPHONE)
+    for channel, cosine in zip((x, y, z), apart, strict=True):
+        assert error_db(channel, cosine * w) < -110
+    assert np.array_equal(w, response(max_order=0))
+    w, y, z, x = responses(max_order=6, **room)
+    assert np.array_equal(w, response(max_order=6))
+    opposite = cardioid(azimuth_deg=90)
+    assert error_db(response(microphone_patterns=[opposite], max_order=6), (w + y) / 2) < -110
+
+
+def test_moved_images_are_the_same_for_every_limit_and_the_first_is_not_moved() -> None:
+    moved = {"jitter_m": 0.08, "seed": 11}
+    near, far = (response(**moved, max_distance_m=d) for d in (12.0, 25.0))
+    safe = math.floor(12 / C * RATE) - 50
+    assert near[:safe].tobytes() == far[:safe].tobytes()
+    direct = response(max_order=0)
+    assert response(**moved, max_order=0)[: direct.size].tobytes() == direct.tobytes()
+    assert response(**moved, max_order=3).tobytes() != response(**{**moved, "seed": 12}, max_order=3).tobytes()
+    assert error_db(response(max_order=6, jitter_m=1e-9), response(max_order=6)) < -110
+
+
+def test_nothing_is_heard_before_the_direct_sound() -> None:
+    """A source 5 cm from a microphone that stands on the floor; half of its first images would come too early."""
+    room = {"source_m": (2.0, 1.6, 0.0), "microphones_m": [(2.05, 1.6, 0.0)], "max_order": 1, "sample_rate": 48000}
+    for seed in range(20):
+        h = response(**room, jitter_m=0.08, seed=seed, absorption=[[1, 1, 1, 1, 0, 1]])
+        assert np.isfinite(h).all()
+        assert np.abs(h).max() <= 2.01 / (4 * math.pi * 0.05)
+
+
+def test_moved_images_are_spread_evenly() -> None:
+    cells = np.array(list(itertools.product(range(-8, 9), repeat=3)))
+    drawn = offsets(5, cells[cells.any(axis=1)])
+    assert np.abs(drawn.mean(axis=0)).max() < 0.03
+    assert np.abs(drawn.var(axis=0) - 1 / 3).max() < 0.02
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.06
+
+
+def test_transforms_are_long_enough_and_few() -> None:
+    sizes = {taps: images._transform_size(taps) for taps in range(97, 70000, 7)}
+    assert all(taps <= size <= 4 / 3 * taps and size % 2 == 0 for taps, size in sizes.items())
+    assert len(set(sizes.values())) < 50
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source_m": [1, 1, 3]}, r"source_m must lie in the room of \[4.1, 3.2, 2.6\] m, got \[1, 1, 3\]"),
+        ({"microphones_m": [[1, 1, 1], [1, 1]]}, r"microphones_m must lie in the room .*, got \[1, 1\]"),
+        ({"source_m": [math.nan, 1, 1]}, "source_m must lie in the room"),
+        ({"microphones_m": [SOURCE]}, r"source_m must not lie on a microphone, got \[1.3, 2.1, 1.5\] for both"),
+        ({"microphones_m": []}, "microphones_m must not be empty"),
+        ({"size_m": [4, 3, 0]}, r"size_m must be three positive lengths, got \[4, 3, 0\]"),
+        ({"absorption": [[0.1] * 5]}, "absorption must be rows of six values between 0 and 1"),
+        ({"absorption": [[0.1] * 5 + [1.1]]}, "absorption must be rows of six values between 0 and 1"),
+        ({"absorption": []}, "absorption must be rows of six values between 0 and 1"),
+        ({"absorption": [[0.1] * 6] * 2}, r"bands_hz must be 2 rising frequencies, got \[\]"),
+        ({"absorption": [[0.1] * 6] * 2, "bands_hz": [500, 250]}, "bands_hz must be 2 rising frequencies"),
+        ({"absorption": [[0.1] * 6] * 2, "air_db_per_m": [0.1] * 3}, "must agree, got 2 and 3 bands"),
+        ({"air_db_per_m": [-0.1]}, r"air_db_per_m must be finite and not negative, got \[-0.1\]"),
+        ({"max_order": -1}, "max_order must not be negative, got -1"),
+        ({"max_distance_m": 0.0}, "max_distance_m must be positive and finite, got 0.0"),
+        ({"max_loss_db": 0.0}, "max_loss_db must be positive, got 0.0"),
+        ({"jitter_m": math.inf}, "jitter_m must be finite and not negative, got inf"),
+        (
+            {"microphone_patterns": [OMNI] * 2},
+            "microphone_patterns must be one per microphone, got 2 for 1 microphones",
+        ),
+        ({"absorption": [[0, 0, 1, 1, 1, 1]], "max_loss_db": 70.0}, "max_distance_m or max_order must be given"),
+        ({"max_loss_db": math.inf}, "max_distance_m or max_order must be given"),
+    ],
+)
+def test_bad_rooms_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        responses(**changes)
+
+
+def test_filters_need_room() -> None:
+    with pytest.raises(ValueError, match="size must be at least 1024 taps, to hold the filters, got 1000"):
+        images.octave_filters(BANDS, sample_rate=RATE, size=1000)
+
+
+def test_neither_pyroomacoustics_nor_scipy_signal_is_needed() -> None:
+    code = "import sys, augment.images; print(*{'pyroomacoustics', 'scipy.signal'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

@@ -506,7 +506,12 @@ def test_a_window_may_be_one_number() -> None:
 
 
 def test_materials_may_be_names_numbers_octaves_and_walls() -> None:
-    for text in ("carpet", "0.3", "{125: 0.1, 4000: 0.4}", "{floor: carpet, walls: 0.2, ceiling: {125: 0.1}, all: 0.1}"):
+    for text in (
+        "carpet",
+        "0.3",
+        "{125: 0.1, 4000: 0.4}",
+        "{floor: carpet, walls: 0.2, ceiling: {125: 0.1}, all: 0.1}",
+    ):
         assert parse_recipe(MINIMAL + f"rooms: {{materials: {text}}}").rooms.materials is not None
 
 

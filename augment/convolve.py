@@ -21,10 +21,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, overload
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
+
+from manifests.compiled import kernel
 
 __all__ = ["DIRECT_TAPS", "convolve"]
 
@@ -128,7 +129,7 @@ def _add_pieces(pieces: Signal, step: int, out: Signal) -> None:
         here += piece[: here.size]
 
 
-@numba.njit(cache=True)
+@kernel()
 def _direct(x: Signal, h: Signal, delay: int, out: Signal) -> None:
     """Add sum_k h[k] x[n - delay - k] to out, tap by tap over chunks that stay in the first-level cache."""
     for begin in range(0, out.size, _CHUNK):

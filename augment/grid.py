@@ -74,4 +74,4 @@ def _peak_of_sum(x: Array, y: Array) -> float:
             lanes[lane] = value if value > lanes[lane] else lanes[lane]
     for i in range(x.size - x.size % _LANES, x.size):
         lanes[0] = max(lanes[0], abs(x[i] + np.float64(y[i])))
-    return lanes.max()
+    return float(lanes.max())

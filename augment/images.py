@@ -82,7 +82,7 @@ _LANES = 16
 _BLOCK = 8 * _LANES
 _BRANCH = 6 * _LANES  # taps of either half of the filter, that on even and that on odd grid points
 _LEAD = _BRANCH  # grid points before emission
-_AIR_TERMS = 5
+_AIR_TERMS = 3
 _FFT_ROWS = 4  # transforms are done in groups of so many, that each takes the same (vector) path
 
 _SLACK = 1e-9  # what rounding may do to a product of reflections that is exactly at its limit
@@ -301,7 +301,7 @@ def _limits(
     order = math.inf if max_order is None else max_order
     moved = math.sqrt(3) * jitter
     by_order = math.hypot(*sorted(size)[:2], (order + 1) * max(size))
-    by_walls = min(_farthest(size, losses, limit_db), by_order) 
+    by_walls = min(_farthest(size, losses, limit_db), by_order) + moved
     reach = min(by_walls, math.inf if max_distance is None else max_distance)
     if reach == math.inf:
         raise ValueError("max_distance_m or max_order must be given where two opposite walls absorb nothing")

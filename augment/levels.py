@@ -34,6 +34,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from manifests.compiled import kernel
+
 __all__ = [
     "SNR_KINDS",
     "ActiveLevel",
@@ -151,7 +153,7 @@ def _masked_mean_square(x: Signal, mask: Mask) -> float | None:
     return _finite(_masked_energy(x, mask)) / count if count else None
 
 
-@numba.njit(cache=True)
+@kernel()
 def _energy(x: Signal) -> float:
     lanes = np.zeros(_LANES)
     for row in range(x.size // _LANES):
@@ -162,7 +164,7 @@ def _energy(x: Signal) -> float:
     return float(lanes.sum())
 
 
-@numba.njit(cache=True)
+@kernel()
 def _masked_energy(x: Signal, mask: Mask) -> float:
     lanes = np.zeros(_LANES)
     for row in range(x.size // _LANES):
@@ -174,7 +176,7 @@ def _masked_energy(x: Signal, mask: Mask) -> float:
     return float(lanes.sum())
 
 
-@numba.njit(cache=True)
+@kernel()
 def _largest(bits: npt.NDArray[np.int32]) -> np.int32:
     """Of float32 as integers without their sign: their order is that of magnitudes, infinity and NaN last."""
     found = np.int32(0)
@@ -243,9 +245,7 @@ def active_mask(x: Array, sample_rate: int) -> Mask:
     return activity(x, sample_rate).mask
 
 
-def _active_level(
-    x: Signal, sample_rate: int, envelope: Power, thresholds: Power | None = None
-) -> ActiveLevel | None:
+def _active_level(x: Signal, sample_rate: int, envelope: Power, thresholds: Power | None = None) -> ActiveLevel | None:
     """`envelope` is filled where it has as many samples as `x`."""
     hangover, energy = _hangover(sample_rate), _finite(_energy(x))
     if x.size < hangover or energy == 0:
@@ -279,7 +279,8 @@ def _smoothing(sample_rate: int) -> tuple[float, Power, Power]:
     """
     g = math.exp(-1.0 / (TIME_CONSTANT_S * sample_rate))
     samples = np.arange(1, _STRETCH + 1)
-    return g, g**samples, samples * (1.0 - g) * g**samples
+    of_q = np.asarray(g**samples, dtype=np.float64)
+    return g, of_q, np.asarray(samples * (1.0 - g) * of_q)
 
 
 def _hangover(sample_rate: int) -> int:
@@ -288,7 +289,7 @@ def _hangover(sample_rate: int) -> int:
     return -(-sample_rate // _HANGOVERS_PER_S)
 
 
-@numba.njit(cache=True)
+@kernel()
 def _activity(
     x: Signal, g: float, of_q: Power, of_p: Power, hangover: int, thresholds: Power, envelope: Power
 ) -> npt.NDArray[np.int64]:
@@ -329,7 +330,7 @@ def _activity(
     return counts
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _envelope(x: Signal, g: float, of_q: Power, of_p: Power, past: Power, out: Power) -> None:
     """|x| through two averages; `past` holds both, before and after.
 
@@ -364,7 +365,7 @@ def _envelope(x: Signal, g: float, of_q: Power, of_p: Power, past: Power, out: P
     past[0], past[1] = before_p, before_q
 
 
-@numba.njit(cache=True)
+@kernel()
 def _above(envelope: Power, hangover: int, threshold: float) -> Mask:
     active = np.empty(envelope.size, np.bool_)
     last = -hangover - 1
@@ -463,7 +464,7 @@ def _hop_energies(x: Signal, sample_rate: int, hops: int) -> Power:
     return np.asarray(_stretch_energies(padded, length, stops, *k_weighting(sample_rate))[:, 1:].ravel()[:hops])
 
 
-@numba.njit(cache=True)
+@kernel()
 def _stretch_energies(x: Signal, length: int, stops: npt.NDArray[np.int64], shelf: Power, highpass: Power) -> Power:
     """(stretches, stops): energy up to each stop from the one before, through both sections (transposed direct form
     II). Stretches begin `length` samples apart.

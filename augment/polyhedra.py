@@ -11,9 +11,10 @@ Conventions
     A response is (microphones, taps) float32 and means what those of `augment.rooms` mean: tap 0 is emission, the
     direct path has gain 1 / (4 pi d), c = 343 m/s, no high-pass; it ends where 70 dB below the whole are left.
     A panel hides completely: sound passes neither through it nor, by diffraction, around its edges.
-    Bytes depend on the arguments alone. A source's response does not depend on the other sources; the noise of a
-    microphone does depend on the other microphones. The tails of two microphones are independent noise, however close
-    they are. A microphone less than 20 cm from a panel catches some rays behind it.
+    Bytes depend on the arguments alone. A source's response does not depend on the other sources, but its noise is
+    another at another place; the noise of a microphone does depend on the other microphones. The tails of two
+    microphones are independent noise, however close they are. A microphone less than 20 cm from a panel catches some
+    rays behind it.
 
 What is corrected
     Up to `max_order` reflections are image sources; beyond, energy comes from rays, as noise. pyroomacoustics 0.10
@@ -25,7 +26,9 @@ What is corrected
 
     since images of order k carry (1 - s)^k of their order's energy. The same rays are traced for each k, so the
     differences are exact. What a microphone close to a wall misses, as part of the sphere that collects its rays lies
-    outside, is made up for in proportion.
+    outside, is made up for in proportion. Not corrected: a scattered ray leaves a wall in the mean of the mirrored and
+    a random direction, so that few graze walls; reverberation is then 1 dB (corners: 2 dB) weaker at walls than in the
+    middle with a scattering of 0.3, and 0.3 dB with 0.1.
 
 Sources
     J. Allen, D. Berkley, "Image method for efficiently simulating small-room acoustics", JASA 65(4), 1979; J. Borish,
@@ -123,7 +126,7 @@ def simulate(
     """One response per source.
 
     Without rays the response ends with the images of `max_order`, and scattering has no effect. `rays` is their number
-    per source; None chooses by volume. `air_db_per_m` is one number or one per band (`materials.air_db_per_m` knows them).
+    per source; None chooses by volume. `air_db_per_m` is one number or one per band, see `materials.air_db_per_m`.
 
     `Occluded` where nothing reaches a microphone; ValueError for what cannot be simulated: a position in a wall or
     outside, too many image sources, a room that rings longer than `max_s`.
@@ -144,7 +147,7 @@ def simulate(
             _check_rays(pra, surface)
         tracer = _tracer(shape, microphones, rays, max_s) if ray_tracing else None
         scene = _Scene(pra, shape, surface, microphones, sample_rate, max_order, tracer)
-        return [_stack(_channels(scene, source, (seed, i)), sample_rate, max_s) for i, source in enumerate(sources)]
+        return [_stack(_channels(scene, source, _words(seed, source)), sample_rate, max_s) for source in sources]
 
 
 def visible(
@@ -486,6 +489,11 @@ def _constants(pra: Any) -> Iterator[None]:
 def _own_generator(pra: Any) -> bool:
     """Whether pyroomacoustics draws from a generator of its own, as from 0.10."""
     return hasattr(pra.libroom, "set_rng_seed")
+
+
+def _words(seed: int, source: Float) -> list[int]:
+    """Seeds a stream for each place of a source, so that it does not matter which others are simulated with it."""
+    return [seed, *(source + 0.0).view(np.uint32).tolist()]
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import acoustics, diffuse, levels, motion, rooms, targets, timing
+from augment import acoustics, diffuse, grid, levels, motion, rooms, targets, timing
 from augment.acoustics import Acoustics
 from augment.convolve import convolve
 from augment.delays import clock
@@ -112,13 +112,12 @@ def render(plan: Plan, *, load: Load, load_rir: LoadRir, stems: Sequence[str], b
     ]
     activity = levels.activity(parts[0]["image"][0], plan.sample_rate)
     gains = _talker_gains(plan, [p["image"] for p in parts], activity)
-    parts = [{name: part * gain for name, part in p.items()} for p, gain in zip(parts, gains, strict=True)]
     heard = _noise_images(plan, responses[0], load, load_rir)
+    speech, after = parts[0]["image"][0] * gains[0], activity.after(float(gains[0]))
     noises = [
-        _levelled(plan, track, noise, parts[0]["image"], activity.after(float(gains[0])))
-        for track, (noise, _) in zip(plan.noises, heard, strict=True)
+        _levelled(plan, track, noise, speech, after) for track, (noise, _) in zip(plan.noises, heard, strict=True)
     ]
-    signals, gain = _written(plan, parts, noises, stems, bits, peak)
+    signals, gain = _written(plan, parts, gains, noises, stems, bits, peak)
     found = _measured(plan, signals, gain, [n * np.float32(gain) for n in noises], responses, stems, bits)
     placed = [replace(n, coherence_error=off) for n, (_, off) in zip(found.noises, heard, strict=True)]
     return replace(found, noises=placed)
@@ -416,11 +415,11 @@ def _talker_gains(plan: Plan, images: Sequence[Signal], activity: levels.Activit
     return [np.float32(levels.from_db(w - f)) for w, f in zip(wanted, found, strict=True)]
 
 
-def _levelled(plan: Plan, track: NoiseTrack, noise: Signal, image: Signal, activity: levels.Activity) -> Signal:
-    """A noise at its SNR against talker 0's image, by what the reference hears of both."""
+def _levelled(plan: Plan, track: NoiseTrack, noise: Signal, speech: Signal, activity: levels.Activity) -> Signal:
+    """A noise at its SNR against talker 0's image (samples,), by what the reference hears of both."""
     try:
         gain = levels.noise_gain(
-            speech=image[0],
+            speech=speech,
             noise=noise[0],
             sample_rate=plan.sample_rate,
             kind=track.snr_kind,
@@ -439,66 +438,70 @@ def _levelled(plan: Plan, track: NoiseTrack, noise: Signal, image: Signal, activ
 def _written(
     plan: Plan,
     parts: Sequence[dict[str, Signal]],
+    gains: Sequence[np.float32],
     noises: list[Signal],
     stems: Sequence[str],
     bits: int,
     peak: float,
 ) -> tuple[dict[str, Grid], float]:
-    """The written signals on the integer grid after the common gain, and that gain."""
-    images = [p["image"] for p in parts]
-    noise = np.sum(noises, axis=0, dtype=np.float32) if noises else np.zeros_like(images[0])
-    mixture = np.sum([*images, noise], axis=0, dtype=np.float64)
-    loudest = max(float(np.abs(x).max()) for x in (mixture, noise, *(x for p in parts for x in p.values())))
+    """The written signals on the integer grid after the talkers' gains and the common one, and the latter."""
+    images = [p["image"] * gain for p, gain in zip(parts, gains, strict=True)]
+    noise = np.zeros_like(images[0]) if not noises else noises[0] if len(noises) == 1 else np.sum(noises, axis=0)
+    others = [gain * _peak(x) for p, gain in zip(parts, gains, strict=True) for x in p.values()]
+    loudest = max(grid.peak_of_sum([*images, noise]), _peak(noise), *others)
     room = peak - (len(images) + 2) / 2 ** (bits - 1)  # rounding may add half a step per stem
-    gain = min(1.0, room / loudest)
-    grids = [{name: _round(part * gain, bits) for name, part in p.items()} for p in parts]
-    talkers, grid = [g["image"] for g in grids], grids[0]
-    grid["noise"] = _round(noise * gain, bits)
-    grid["mixture"] = np.sum([*talkers, grid["noise"]], axis=0, dtype=np.int32)
-    grid |= {f"talker_{k + 1}": talker for k, talker in enumerate(talkers)}
-    grid |= {f"target_{k + 1}": g[plan.target_kind] for k, g in enumerate(grids) if plan.target_kind in g}
-    if plan.target_kind in grid:
-        grid["target"] = grid[plan.target_kind]
-    grid |= {stem: grid["image"] - grid[other] for stem, other in NEEDS.items() if stem in stems}
-    return grid, gain
+    common = min(1.0, room / loudest)
+    grids = [
+        {name: grid.rounded(x, gain=float(gain) * common, bits=bits) for name, x in p.items()}
+        for p, gain in zip(parts, gains, strict=True)
+    ]
+    talkers, out = [g["image"] for g in grids], grids[0]
+    out["noise"] = grid.rounded(noise, gain=common, bits=bits)
+    out["mixture"] = grid.summed([*talkers, out["noise"]])
+    out |= {f"talker_{k + 1}": talker for k, talker in enumerate(talkers)}
+    out |= {f"target_{k + 1}": g[plan.target_kind] for k, g in enumerate(grids) if plan.target_kind in g}
+    if plan.target_kind in out:
+        out["target"] = out[plan.target_kind]
+    out |= {stem: out["image"] - out[other] for stem, other in NEEDS.items() if stem in stems}
+    return out, common
 
 
-def _round(x: NDArray[Any], bits: int) -> Grid:
-    grid: Grid = np.rint(x * np.float32(2 ** (bits - 1))).astype(np.int32)  # a power of two: exact in float32
-    return grid
+def _peak(x: Signal) -> float:
+    return max(float(x.max()), -float(x.min()))
 
 
 def _measured(
     plan: Plan,
-    grid: dict[str, Grid],
+    signals: dict[str, Grid],
     gain: float,
     noises: list[Signal],
     responses: Sequence[Response | None],
     stems: Sequence[str],
     bits: int,
 ) -> Rendered:
-    step = np.float32(2.0 ** (1 - bits))
-    talkers = [grid[f"talker_{k + 1}"][0] * step for k in range(len(plan.talkers))]
+    grids = [signals[f"talker_{k + 1}"] for k in range(len(plan.talkers))]
+    talkers = [grid.signal(g[0], bits) for g in grids]
+    noise_heard = grid.signal(signals["noise"][0], bits)
     span, rate = _span(plan.talkers[0]), plan.sample_rate
     activities = [levels.activity(talker, rate) for talker in talkers]
-    heard = [grid["noise"][0] * step] if len(noises) == 1 else [noise[0] for noise in noises]
+    heard = [noise_heard] if len(noises) == 1 else [noise[0] for noise in noises]
     each = [
         levels.snr_all(speech=talkers[0], noise=noise, sample_rate=rate, span=span, speech_activity=activities[0])
         for noise in heard
     ]
     kind = plan.noises[0].snr_kind if plan.noises else "p56_active"
-    total = each[0].get(kind) if len(each) == 1 else _snr(talkers[0], grid["noise"][0] * step, kind, span, rate)
+    total = each[0].get(kind) if len(each) == 1 else _snr(talkers[0], noise_heard, kind, span, rate)
     others: Signal | None = np.asarray(np.sum(talkers[1:], axis=0, dtype=np.float32)) if len(talkers) > 1 else None
-    written = {name: grid[name] for name in stem_columns(stems, len(talkers))}
-    residual = grid["mixture"] - sum(grid[f"talker_{k + 1}"] for k in range(len(talkers))) - grid["noise"]
+    written = {name: signals[name] for name in stem_columns(stems, len(talkers))}
+    residual = signals["mixture"] - grid.summed([*grids, signals["noise"]])
     measures = [_talker_measure(plan, k, talkers[k], activities, responses[k]) for k in range(len(talkers))]
     calibration = responses[0].calibration if responses[0] else None
     return Rendered(
         signals=written,
         gain_db=20 * math.log10(gain),
         gain_reason="peak" if gain < 1 else None,
-        peak=max(float(np.abs(x).max()) for x in written.values()) * float(step),
-        residual_dbfs=levels.rms_dbfs((residual * step).ravel()),
+        peak=max(grid.grid_peak(x) for x in written.values()) / 2.0 ** (bits - 1),
+        residual_dbfs=levels.rms_dbfs(grid.signal(residual, bits).ravel()) if residual.any() else None,
         level_dbfs=measures[0].level_dbfs,
         snr_db=total,
         sir_db=None if others is None else _snr(talkers[0], others, kind, span, rate),

@@ -182,21 +182,18 @@ def _traced(room: Room, source_m: Position, microphones_m: Sequence[Position], r
     walls = _scaled(room.absorption, scale)
     if room.traced.floor_m:  # walls of a polygon have no names: each has the mean of the four
         walls = [[sum(row[:4]) / 4] * len(room.traced.floor_m) + row[4:] for row in walls]
-    air = room.traced.temperature_c, room.traced.humidity_percent
     (h,) = polyhedra.simulate(
         **_solid(room),
-        absorption=walls if len(walls) > 1 else walls[0],
+        absorption=walls if room.bands_hz else walls[0],
         scattering=room.traced.scattering,
+        bands_hz=room.bands_hz,
+        air_db_per_m=room.air_db_per_m,
         sources_m=[source_m],
         microphones_m=microphones_m,
         sample_rate=rate,
         max_order=room.traced.max_order,
         ray_tracing=room.traced.ray_tracing,
-        air_absorption=air[0] is not None,
-        temperature_c=20.0 if air[0] is None else air[0],
-        humidity_percent=50.0 if air[1] is None else air[1],
         seed=room.seed,
-        **({"bands_hz": room.bands_hz} if len(walls) > 1 else {}),
     )
     return h
 

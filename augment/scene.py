@@ -35,6 +35,7 @@ Points = NDArray[np.float64]
 NEAREST_M = 0.02  # of a source to a microphone: its direct sound must not be infinite
 NEAREST_WALKER_M = 0.3
 INNER_MARGIN_M = 0.02  # of microphones to walls; `wall_margin_m` is for the array's centre, talkers and noises
+PANEL_MARGIN_M = 0.05
 WALK_TRIES = 20
 OWN_ROOM_TRIES = 20
 
@@ -515,6 +516,8 @@ def _room(
             return "the room is too large for its RT60"
         walls = [[round(a, 6) for a in found]] * max(1, len(bands))
     traced = _traced(draw, attempt, size) if spec.engine == "pyroomacoustics" else None
+    if traced and not all(_stands(panel, size, spec.traced.floor_m) for panel in traced.panels):
+        return "a panel does not fit into the room"
     room = Room(
         engine=spec.engine,
         room_id=ids.short(["room", mixture_id]),
@@ -564,7 +567,6 @@ def _material_walls(draw: Draw, bands: Sequence[float]) -> list[list[float]]:
 
 def _traced(draw: Draw, attempt: int, size: Sequence[float]) -> Traced:
     spec = draw.recipe.rooms.traced
-    air = draw.recipe.rooms.air
     count = int(draw.value("rooms.traced.panels.count", spec.panels.count, attempt=attempt))
     bounds = _Bounds(list(size), draw.recipe.rooms.wall_margin_m, spec.floor_m)
     bands = max(1, len(_bands(draw)[0]))
@@ -573,8 +575,6 @@ def _traced(draw: Draw, attempt: int, size: Sequence[float]) -> Traced:
         max_order=spec.max_order,
         ray_tracing=spec.ray_tracing,
         scattering=spec.scattering,
-        temperature_c=air.temperature_c if air else None,
-        humidity_percent=air.humidity_percent if air else None,
         panels=[_panel(draw, k, attempt, bounds, bands) for k in range(count)],
     )
 
@@ -593,6 +593,12 @@ def _panel(draw: Draw, number: int, attempt: int, bounds: _Bounds, bands: int) -
     foot = [[float(x), float(y), 0.01] for x, y in ends]
     top = [[x, y, round(height, 3)] for x, y, _ in reversed(foot)]
     return Panel(corners_m=[*foot, *top], absorption=[spec.absorption] * bands)
+
+
+def _stands(panel: Panel, size: Sequence[float], floor: list[list[float]]) -> bool:
+    corners = np.asarray(panel.corners_m)
+    plan = np.linspace(corners[0, :2], corners[1, :2], 20)
+    return _Bounds(list(size), PANEL_MARGIN_M, floor).holds(np.column_stack([plan, np.full(20, size[2] / 2)]))
 
 
 def _heard(room: Room, sources: Sequence[list[float]]) -> bool:

@@ -123,4 +123,4 @@ def decode_file(handle: IO[bytes] | str) -> tuple[Signal, int]:
 
 def sha256(grid: NDArray[np.int32]) -> str:
     """Hash of a written signal's samples, whatever the container."""
-    return hashlib.sha256(np.ascontiguousarray(grid, dtype="<i4")).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(grid, dtype="<i4").data).hexdigest()

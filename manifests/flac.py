@@ -23,12 +23,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from manifests.compiled import kernel
+
 __all__ = ["encode"]
 
 Integers = NDArray[np.int64]
 Samples = NDArray[np.int32]
 Words = NDArray[np.uint32]
-State = tuple[int, Any, Any]  # word that is being filled, the last 64 bits written, how many of them are in that word
+State = tuple[Any, Any, Any]  # word that is being filled, the last 64 bits written, how many of them are in that word
 
 ORDER = 8
 PRECISION = 15  # bits of a coefficient
@@ -54,13 +56,13 @@ def encode(samples: Samples, *, sample_rate: int, bits: int) -> bytes:
     codes = np.array([_BLOCK_CODES[block], _RATE_CODES.get(sample_rate, 0), _SIZE_CODES[bits]])
     x = np.ascontiguousarray(samples, dtype=np.int32)
     words, size = _stream(x, block, bits, codes, _window(block), *_crc_tables())
-    data = words[: -(-size // 4)].byteswap(inplace=True).view(np.uint8)[:size]
-    return _header(x, sample_rate, bits, block) + memoryview(data)
+    frames: NDArray[np.uint8] = words[: -(-size // 4)].byteswap(inplace=True).view(np.uint8)[:size]
+    return b"".join([_header(x, sample_rate, bits, block), frames.data])
 
 
 def _header(x: Samples, sample_rate: int, bits: int, block: int) -> bytes:
     """The marker and STREAMINFO, the only metadata."""
-    channels, samples = x.shape
+    channels, samples = map(int, x.shape)
     facts = sample_rate << 44 | channels - 1 << 41 | bits - 1 << 36 | samples
     return b"fLaC\x80\x00\x00\x22" + 2 * block.to_bytes(2, "big") + bytes(6) + facts.to_bytes(8, "big") + bytes(16)
 
@@ -93,7 +95,7 @@ def _crc(byte: int, polynomial: int, width: int) -> int:
 # Bits, most significant first. A word holds 32 of them.
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _put(words: Words, state: State, value: int, bits: int) -> State:
     """Append the `bits` (1 to 32) lowest of `value`, which must be all it has."""
     at, last, filled = state
@@ -103,21 +105,21 @@ def _put(words: Words, state: State, value: int, bits: int) -> State:
     return at + np.int64(filled >> np.uint64(5)), last, filled & np.uint64(31)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _stored(words: Words, state: State) -> int:
     """The number of bytes so far; those of the word that is being filled are stored."""
     at, last, filled = state
     if filled:
         words[at] = np.uint32((last << (np.uint64(64) - filled)) >> np.uint64(32))
-    return 4 * at + np.int64(filled + np.uint64(7)) // 8
+    return int(4 * at + np.int64(filled + np.uint64(7)) // 8)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _put_signed(words: Words, state: State, value: int, bits: int) -> State:
     return _put(words, state, value & ((1 << bits) - 1), bits)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _put_zeros(words: Words, state: State, count: int) -> State:
     while count > 0:
         state = _put(words, state, 0, min(count, 32))
@@ -125,13 +127,13 @@ def _put_zeros(words: Words, state: State, count: int) -> State:
     return state
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _put_rice(words: Words, state: State, folded: Integers, parameter: int) -> State:
     """Each number as its quotient by 2^parameter in unary and the rest in binary: zeros, a one, `parameter` bits."""
     k = np.uint64(parameter)
     one = np.uint64(1) << k
     for value in folded:
-        rest = np.int64(one | (np.uint64(value) & (one - np.uint64(1))))
+        rest = int(one | (np.uint64(value) & (one - np.uint64(1))))
         width = (value >> parameter) + parameter + 1
         if width > 32:
             state = _put_zeros(words, state, width - parameter - 1)
@@ -140,12 +142,12 @@ def _put_rice(words: Words, state: State, folded: Integers, parameter: int) -> S
     return state
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _byte(words: Words, index: int) -> int:
-    return (np.int64(words[index >> 2]) >> (24 - 8 * (index & 3))) & 255
+    return int(np.int64(words[index >> 2]) >> (24 - 8 * (index & 3)) & 255)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _crc_8(words: Words, start: int, stop: int, table: Integers) -> int:
     crc = 0
     for index in range(start, stop):
@@ -153,7 +155,7 @@ def _crc_8(words: Words, start: int, stop: int, table: Integers) -> int:
     return crc
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _crc_16(words: Words, start: int, stop: int, tables: Integers) -> int:
     """Bytes up to a whole word and after the last pair of words one by one, eight at a time between."""
     crc = 0
@@ -175,7 +177,7 @@ def _crc_16(words: Words, start: int, stop: int, tables: Integers) -> int:
 # Frames
 
 
-@numba.njit(cache=True)
+@kernel()
 def _stream(
     x: Samples, block: int, bits: int, codes: Integers, window: Integers, crc_8: Integers, crc_16: Integers
 ) -> tuple[Words, int]:
@@ -183,7 +185,7 @@ def _stream(
     channels, samples = x.shape
     frames = -(-samples // block)
     words = np.empty(channels * (samples * bits // 32 + 1) + frames * (8 + channels) + 1, np.uint32)
-    state = (np.int64(0), np.uint64(0), np.uint64(0))
+    state: State = (np.int64(0), np.uint64(0), np.uint64(0))
     padded = np.zeros(ORDER + block, np.int32)
     folded = np.empty(block, np.int64)
     for number in range(frames):
@@ -194,12 +196,12 @@ def _stream(
             for i in range(size):
                 padded[i + ORDER] = x[channel, number * block + i]
             state = _put_subframe(words, state, padded[: ORDER + size], bits, window, folded[:size])
-        state = _put_zeros(words, state, np.int64(-np.int64(state[2]) % 8))
+        state = _put_zeros(words, state, int(-np.int64(state[2]) % 8))
         state = _put(words, state, _crc_16(words, start, _stored(words, state), crc_16), 16)
     return words, _stored(words, state)
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _put_frame_header(
     words: Words, state: State, number: int, channels: int, size: int, block: int, codes: Integers
 ) -> State:
@@ -221,10 +223,8 @@ def _put_frame_header(
     return state
 
 
-@numba.njit(cache=True)
-def _put_subframe(
-    words: Words, state: State, padded: Samples, bits: int, window: Integers, folded: Integers
-) -> State:
+@numba.njit()
+def _put_subframe(words: Words, state: State, padded: Samples, bits: int, window: Integers, folded: Integers) -> State:
     """One channel of one block: `padded` begins with `ORDER` values that are not of it."""
     x = padded[ORDER:]
     wasted, changes = _low_zeros(x)
@@ -257,13 +257,13 @@ def _put_subframe(
     return state
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _put_kind(words: Words, state: State, kind: int, wasted: int) -> State:
     state = _put(words, state, kind << 1 | (wasted > 0), 8)
     return _put(words, state, 1, wasted) if wasted else state
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _low_zeros(x: Samples) -> tuple[int, bool]:
     """Low bits that are zero in every sample, and whether two samples differ."""
     used = changed = 0
@@ -279,7 +279,7 @@ def _low_zeros(x: Samples) -> tuple[int, bool]:
 # Prediction. A residual is folded: 0, -1, 1, -2, ... becomes 0, 1, 2, 3, ...
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _predictor(padded: Samples, window: Integers, folded: Integers) -> tuple[Integers, int, int]:
     """Coefficients (ORDER,), shift and order of the better predictor; its folded residual is left in `folded`."""
     sums = _difference_sums(padded[ORDER:])
@@ -298,7 +298,7 @@ def _predictor(padded: Samples, window: Integers, folded: Integers) -> tuple[Int
     return coefficients, 0, order
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _difference_sums(x: Samples) -> tuple[int, int, int, int, int]:
     """Sum of the magnitudes of the differences of order 0 to 4, over the samples that have them all."""
     sum_0 = sum_1 = sum_2 = sum_3 = sum_4 = 0
@@ -312,7 +312,7 @@ def _difference_sums(x: Samples) -> tuple[int, int, int, int, int]:
     return sum_0, sum_1, sum_2, sum_3, sum_4
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _linear_prediction(x: Samples, window: Integers) -> tuple[Integers, int]:
     """Coefficients in units of 2^-shift; the shift is -1 where there are none that fit."""
     coefficients = np.zeros(ORDER, np.int64)
@@ -330,7 +330,7 @@ def _linear_prediction(x: Samples, window: Integers) -> tuple[Integers, int]:
     return coefficients, shift
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _correlation(x: Samples, window: Integers) -> Integers:
     """Lags 0 to ORDER of the windowed block: 24 bits squared, 4096 times, are 60 bits."""
     y = np.empty(x.size, np.int32)
@@ -340,12 +340,12 @@ def _correlation(x: Samples, window: Integers) -> Integers:
     for lag in range(ORDER + 1):
         total = 0
         for i in range(x.size - lag):
-            total += np.int64(y[i + lag]) * np.int64(y[i])
+            total += int(y[i + lag]) * int(y[i])
         lags[lag] = total
     return lags
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _levinson(lags: Integers) -> NDArray[np.float64]:
     """Predictor coefficients; zeros where the recursion breaks down."""
     a = np.zeros(ORDER)
@@ -367,10 +367,8 @@ def _levinson(lags: Integers) -> NDArray[np.float64]:
     return a
 
 
-@numba.njit(cache=True)
-def _fold(
-    padded: Samples, coefficients: Integers, shift: int, order: int, folded: Integers
-) -> tuple[int, int]:
+@numba.njit()
+def _fold(padded: Samples, coefficients: Integers, shift: int, order: int, folded: Integers) -> tuple[int, int]:
     """The folded residual into `folded`; its sum from `order` on, and a number at least as large as any of it."""
     c0, c1, c2, c3 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     c4, c5, c6, c7 = coefficients[4], coefficients[5], coefficients[6], coefficients[7]
@@ -389,7 +387,7 @@ def _fold(
 # Rice coding
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _partitions(folded: Integers, order: int) -> tuple[int, Integers, int]:
     """Partition order, the parameter of each partition, and the bits that they take at most."""
     top = PARTITION_ORDER
@@ -412,7 +410,7 @@ def _partitions(folded: Integers, order: int) -> tuple[int, Integers, int]:
     return best, parameters[best], best_bits
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _partition_sums(folded: Integers, order: int, top: int) -> Integers:
     width = folded.size >> top
     sums = np.zeros(1 << top, np.int64)
@@ -425,7 +423,7 @@ def _partition_sums(folded: Integers, order: int, top: int) -> Integers:
     return sums
 
 
-@numba.njit(cache=True)
+@numba.njit()
 def _parameter(total: int, count: int, k: int) -> int:
     """The k that makes count (k + 1) + total / 2^k least, sought from a guess: a bit pays while it saves more than one
     per number.

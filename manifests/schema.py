@@ -245,16 +245,12 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Traced:
-    """What only the engine `pyroomacoustics` knows: a floor plan (empty for a shoebox), scattering, rays, panels, and
-    the air that absorbs.
-    """
+    """What only the engine `pyroomacoustics` knows: a floor plan (empty for a shoebox), scattering, rays, panels."""
 
     floor_m: list[list[float]]
     max_order: int
     ray_tracing: bool
     scattering: float
-    temperature_c: float | None = None
-    humidity_percent: float | None = None
     panels: list[Panel] = field(default_factory=list)
 
 
@@ -666,7 +662,8 @@ def _plain(value: Any) -> Any:
 
 def from_table(table: pa.Table, row_type: type[Row]) -> list[Row]:
     """Rows of an Arrow table as dataclasses. Columns the table lacks take the dataclass's default."""
-    build = _builder(row_type)
+    kind: Any = row_type
+    build = _builder(kind)
     assert build is not None
     return [build(values) for values in table.to_pylist()]
 

@@ -87,6 +87,23 @@ def test_rms_matches_numpy_and_follows_gain(samples: int, seed: int, gain_db: fl
     assert levels.rms_dbfs(x * np.float32(levels.from_db(gain_db))) == pytest.approx(found + gain_db, abs=1e-5)
 
 
+@settings(deadline=None)
+@given(samples=st.integers(1, 500), seed=st.integers(0, 99), share=st.floats(0, 1))
+def test_the_power_of_some_samples_matches_numpy(samples: int, seed: int, share: float) -> None:
+    x, mask = noise(seed, samples), np.random.default_rng(seed).random(samples) < share
+    found = levels._masked_mean_square(x, mask)
+    assert found == (pytest.approx(np.mean(x[mask].astype(float) ** 2), rel=1e-12) if mask.any() else None)
+
+
+@settings(deadline=None)
+@given(samples=st.integers(1, 200), seed=st.integers(0, 99), exponent=st.integers(-44, 30))
+def test_the_peak_matches_numpy(samples: int, seed: int, exponent: int) -> None:
+    """Down to numbers that float32 holds without their leading one."""
+    x = (noise(seed, samples, 1.0).astype(float) * 10.0**exponent).astype(np.float32)
+    assert levels.peak(x) == float(np.abs(x).max())
+    assert levels.peak(np.stack([x[::-1], 0 * x])) == levels.peak(x)
+
+
 @pytest.mark.parametrize("measure", [levels.rms_dbfs, levels.peak, levels.dc, levels.clipped_fraction])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused(measure: object, value: float) -> None:
@@ -306,6 +323,23 @@ def test_matches_pyloudnorm(seed: int, rate: int, channels: int) -> None:
     ).astype(np.float32)
     meter = pyloudnorm.Meter(rate, filter_class="DeMan")
     assert loudness_lufs(x, rate) == pytest.approx(meter.integrated_loudness(x.T.astype(float)), abs=0.1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rate=st.sampled_from([8000, 11025, 11127, 16000, 22050, 44100]),
+    seconds=st.floats(0.4, 8.0),
+)
+def test_blocks_are_those_of_one_pass_over_the_signal(seed: int, rate: int, seconds: float) -> None:
+    """scipy's filter from the first sample on, and sums of its blocks; also where a quiet noise follows a loud one."""
+    x = noise(seed, round(seconds * rate), 0.3)
+    x[x.size // 2 :] *= np.float32(1e-4)
+    sos = [np.r_[c[:3], 1, c[3:]] for c in levels.k_weighting(rate)]
+    square = sosfilt(np.array(sos), x.astype(float)) ** 2
+    edges = np.arange(x.size * 10 // rate + 1) * rate // 10
+    wanted = [square[a:b].mean() for a, b in zip(edges[:-4], edges[4:], strict=True)]
+    np.testing.assert_allclose(levels._block_powers(x[np.newaxis], rate), wanted, rtol=1e-9)
 
 
 @settings(max_examples=15, deadline=None)

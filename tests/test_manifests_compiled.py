@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,26 @@ def test_it_is_said_once_when_compiling_takes_long_and_never_when_it_does_not(tm
     _, err = result(start(folder, cache, impatient))
     assert err == "hubbub: compiling its kernels for this machine, once; this takes some seconds\n"
     assert run(folder, cache, impatient) == ["inf", "0", "1"]
+
+
+def test_compiling_is_counted_together_and_nothing_else_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compiled, "_PATIENCE_S", 0.3)
+    watch = compiled._Watch()
+    for _ in range(2):
+        watch.start()
+        watch.start()
+        time.sleep(0.1)
+        watch.stop()
+        watch.stop()
+        time.sleep(0.3)
+    assert capsys.readouterr().err == ""
+    for said in (compiled._NOTICE, ""):
+        watch.start()
+        time.sleep(0.4)
+        watch.stop()
+        assert capsys.readouterr().err == said
 
 
 def test_a_numba_that_is_too_different_caches_its_own_way(tmp_path: Path, cache: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -215,3 +216,30 @@ def test_a_killed_driver_is_completed_by_a_second_run(tmp_path: Path, trace: str
     assert result.shards_resumed >= 2
     engine.run(toys.stage(tmp_path / "calm", toy), SHARDS, workers=0, budget=1, quiet=True)
     assert hashes(root) == hashes(tmp_path / "calm")
+
+
+FAULTS_OF_ARRAYS = """
+import resource, sys
+import numpy as np
+from pipelines import engine
+if sys.argv[1] == "settled":
+    engine._settle_process()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(10**6, np.float32) + np.ones(10**6, np.float32)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is asked to keep memory")
+def test_memory_that_was_freed_is_not_faulted_in_again() -> None:
+    """Three arrays of 4 MB, twenty times: 20 000 pages where each comes from the system."""
+
+    def faults(how: str) -> int:
+        return int(subprocess.check_output([sys.executable, "-c", FAULTS_OF_ARRAYS, how]))
+
+    assert faults("settled") < 100
+    assert faults("as it comes") > 5000

@@ -35,10 +35,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
+
+from manifests.compiled import kernel
 
 __all__ = [
     "Acoustics",
@@ -198,7 +199,8 @@ def _confidence(response: Response, onset: int, sample_rate: int) -> float:
     largest, limit = float(magnitude.max()), _noise_limit(magnitude)
     thresholds = [largest * 10.0 ** (db / 20.0) for db in range(-30, -9, 2)]
     found = [_first_peak(magnitude, t) for t in thresholds if t >= limit]
-    agreement = 2.0 * sum(abs(tap - onset) <= 0.0005 * sample_rate for tap in found) / len(found) - 1.0
+    agree = sum(bool(abs(tap - onset) <= 0.0005 * sample_rate) for tap in found)
+    agreement = 2.0 * agree / len(found) - 1.0
     before = float(magnitude[: max(0, onset - sample_rate // 1000)].max(initial=0.0))
     peak = float(magnitude[onset])
     clearness = 0.0 if peak <= 2.0 * before else 1.0 if before == 0 else (20.0 * math.log10(peak / before) - 6.0) / 14.0
@@ -317,7 +319,8 @@ def _broadband_decay(response: Response, sample_rate: int) -> _Decay:
 
 
 def _decay(power: Response, block: int, rate: float) -> _Decay:
-    return _Decay(*_integrate(power, block), rate)
+    energy, floor_db = _integrate(power, block)
+    return _Decay(energy, floor_db, rate)
 
 
 def _time(decay: _Decay, limits: Limits) -> float | None:
@@ -460,7 +463,7 @@ def _filter(size: int, sample_rate: int, centre_hz: float) -> _Filter:
 # --------------------------------------------------------------------------------------------------------- kernels
 
 
-@numba.njit(cache=True)
+@kernel()
 def _stop(x: Response) -> int:
     """One past the last tap that is not zero."""
     stop = x.size
@@ -469,7 +472,7 @@ def _stop(x: Response) -> int:
     return stop
 
 
-@numba.njit(cache=True)
+@kernel()
 def _first_peak(magnitude: Response, threshold: float) -> int:
     """From the first tap at or above the threshold up to a tap that none of the next CLIMB_TAPS exceeds."""
     tap = 0
@@ -483,7 +486,7 @@ def _first_peak(magnitude: Response, threshold: float) -> int:
     return tap
 
 
-@numba.njit(cache=True)
+@kernel()
 def _power(signal: npt.NDArray[np.complex64], first: int, ringing: int, last: int) -> Response:
     """Squares from step `first` to `last`; those of the `ringing` steps before, which may wrap, join the first."""
     power = np.zeros(last - first)
@@ -493,7 +496,7 @@ def _power(signal: npt.NDArray[np.complex64], first: int, ringing: int, last: in
     return power
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _integrate(power: Response, block: int) -> tuple[Response, float]:
     """Schroeder's integral without the noise, completed below it; and its floor in dB. Empty without a decay."""
     nothing = np.empty(0), 0.0
@@ -525,7 +528,7 @@ def _integrate(power: Response, block: int) -> tuple[Response, float]:
     return (energy, 10.0 * math.log10(missing / energy[0])) if energy[0] > 0 else nothing
 
 
-@numba.njit(cache=True)
+@kernel()
 def _late_slope(blocks: Response, floor: float) -> tuple[float, float]:
     """The line (dB per block, dB at block 0) through the last 20 dB of the decay that stand 8 dB above the floor.
 
@@ -548,7 +551,7 @@ def _late_slope(blocks: Response, floor: float) -> tuple[float, float]:
     return slope, level.mean() - slope * (first + (level.size - 1) / 2)
 
 
-@numba.njit(cache=True)
+@kernel()
 def _slope(energy: Response, upper_db: float, lower_db: float) -> float:
     """dB per step of the line from where the energy falls to `upper_db` of its start until `lower_db`; 0 without."""
     first = 0
@@ -560,7 +563,7 @@ def _slope(energy: Response, upper_db: float, lower_db: float) -> float:
     return 0.0 if last == energy.size or last - first < 2 else _fit(10.0 * np.log10(energy[first:last]))
 
 
-@numba.njit(cache=True)
+@kernel()
 def _fit(y: Response) -> float:
     """Least squares: the slope of y over 0, 1, 2, ..."""
     middle = (y.size - 1) / 2

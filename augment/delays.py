@@ -33,12 +33,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from manifests.compiled import kernel
 
 __all__ = ["TAPS", "arrival_delays", "clock", "delayed"]
 
@@ -167,7 +168,7 @@ def _vector_dot(typing: Any, x: Any, first: Any, table: Any, row: Any, between: 
 _dot: Any = intrinsic(_vector_dot)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _read(padded: Signal, delay: Float, table: Signal, out: Signal) -> None:
     """out[n] = x(n - delay[n]), x with `TAPS` zeros on both sides; untouched where x is out of reach."""
     last = padded.size - 2 * TAPS + _HALF

@@ -38,12 +38,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, get_args
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, special
 
 from augment.images import SPEED_OF_SOUND
+from manifests.compiled import kernel
 
 __all__ = ["Field", "coherence", "coherence_error", "diffuse", "inputs_coherence", "measured_coherence"]
 
@@ -120,7 +120,7 @@ def _mixed(signals: Signal, real: Signal, imaginary: Signal) -> Signal:
     return np.asarray(mixed)
 
 
-@numba.njit(cache=True)
+@kernel()
 def _product(coefficients: Signal, matrices: Signal) -> Signal:
     """Every column times the matrix of its frequency; `matrices` are those at points from zero to half the rate."""
     channels, size = coefficients.shape

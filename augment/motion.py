@@ -47,7 +47,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, special
@@ -55,6 +54,7 @@ from scipy import fft, special
 from augment import arrays
 from augment.delays import arrival_delays, delayed
 from augment.images import SPEED_OF_SOUND
+from manifests.compiled import kernel
 
 __all__ = [
     "STEP_M",
@@ -380,7 +380,7 @@ def _weights(points: int) -> Float:
     return weights
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _window(x: Signal, begin: int, weights: Float, first: int, points: int, out: Signal) -> None:
     """Row k of `out` becomes x from sample `begin`, times the window of point first + k."""
     rows, width = weights.shape[1:]

@@ -73,7 +73,6 @@ _EVERY_ORDER = 2**30
 _LEAST_ENERGY = 1e-3  # of a diffuse field; in halls of 60 m rays leak through a wall 36 dB below that, for rounding
 _CONSTANTS = {
     "c": SPEED_OF_SOUND,
-    "frac_delay_length": 2 * HALF_FILTER + 1,
     "num_threads": 1,
     "octave_bands_base_freq": materials.OCTAVES[0],
     "octave_bands_n_fft": 512,

@@ -316,8 +316,8 @@ def _clocked(plan: Plan, parts: dict[str, Signal]) -> dict[str, Signal]:
                 name: clock(
                     part,
                     sample_rate=plan.sample_rate,
-                    offset_us=numbers["offset_us"],
-                    drift_ppm=numbers["drift_ppm"],
+                    offset_us=np.asarray(numbers["offset_us"]),
+                    drift_ppm=np.asarray(numbers["drift_ppm"]),
                 )
                 for name, part in parts.items()
             }
@@ -589,12 +589,12 @@ def _directions(plan: Plan, source: Talker | NoiseTrack, room: Room | None = Non
             rotation_deg=room.array.rotation_deg,
         )
         times = (np.arange(len(frames.azimuth_deg)) + 0.5) / plan.labels_hz
-        rows = zip(times, frames.azimuth_deg, frames.elevation_deg, frames.distance_m, strict=True)
+        rows = list(zip(times, frames.azimuth_deg, frames.elevation_deg, frames.distance_m, strict=True))
     else:
         seen = rooms.geometry(
             source_m=source.position_m, microphone_m=room.array.centre_m, rotation_deg=room.array.rotation_deg
         )
-        rows = iter([(0.0, seen.azimuth_deg, seen.elevation_deg, seen.distance_m)])
+        rows = [(0.0, seen.azimuth_deg, seen.elevation_deg, seen.distance_m)]
     return [Direction(*(round(float(v), 5) for v in row)) for row in rows]
 
 

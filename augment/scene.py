@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment import acoustics, arrays, decay, motion
+from augment import arrays, decay, motion
 from augment.draw import Dealer, Draw, room_key
 from augment.rooms import LOWEST_HZ
 from manifests import ids
@@ -217,7 +217,7 @@ def _inside_polygon(points: Points, corners: Points) -> Points:
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = corners[:, 0] + (points[:, 1:2] - corners[:, 1]) / edge[:, 1] * edge[:, 0]
     inside = np.sum((above != below) & (points[:, :1] < crossing), axis=1) % 2 == 1
-    return np.where(inside, nearest, -nearest)
+    return np.asarray(np.where(inside, nearest, -nearest), dtype=np.float64)
 
 
 # ------------------------------------------------------------------------------------------------------ microphones
@@ -546,7 +546,7 @@ def _bands(draw: Draw) -> tuple[list[float], list[float]]:
     spec = draw.recipe.rooms
     if spec.air is None and spec.materials is None:
         return [], []
-    bands = [float(b) for b in acoustics.octave_bands(draw.recipe.sample_rate)]
+    bands = [b for b in materials.OCTAVES if b / math.sqrt(2) < draw.recipe.sample_rate / 2]
     if spec.air is None:
         return bands, []
     air = materials.air_db_per_m(

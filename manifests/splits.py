@@ -128,7 +128,8 @@ def leaks(plans: Iterable[Plan], sources: Mapping[str, Source]) -> list[Leak]:
 def _ties(plan: Plan, sources: Mapping[str, Source]) -> set[tuple[str, str]]:
     used = {segment.source_id for talker in plan.talkers for segment in talker.segments}
     used |= {segment.source_id for noise in plan.noises for segment in noise.segments}
-    used |= {source.rir_source_id for source in (*plan.talkers, *plan.noises) if source.rir_source_id}
+    used |= {talker.rir_source_id for talker in plan.talkers if talker.rir_source_id}
+    used |= {noise.rir_source_id for noise in plan.noises if noise.rir_source_id}
     ties = {("source", name) for name in used}
     for name in used:
         ties |= {(f"{sources[name].kind} {kind}", key) for kind, key in group_keys(sources[name])}

@@ -20,7 +20,18 @@ from manifests import parquet
 from manifests.schema import Mixture
 from pipelines import engine
 
-RENDER_KEYS = {"measured_rir_mics_1", "measured_rir_mics_1_flac16", "fresh_room_mics_1"}
+RENDER_KEYS = {
+    "dry_mics_1",
+    "measured_rir_mics_1",
+    "measured_rir_mics_1_flac16",
+    "fresh_room_mics_1",
+    "fresh_room_mics_1_flac16",
+    "fresh_room_wide_mics_1",
+    "fresh_room_mics_8",
+    "fresh_room_talkers_2_mics_4",
+    "fresh_room_48k_mics_1",
+    "moving_talker_mics_1",
+}
 SCORE_KEYS = {"packages_only", "naive_loop", "naive_loop_without_pesq"}
 
 

@@ -170,6 +170,12 @@ def test_rows_with_audio_come_in_groups_of_64(heavy: pq.FileMetaData) -> None:
     assert [heavy.row_group(i).num_rows for i in range(heavy.num_row_groups)] == [64, 64, 2]
 
 
+def test_a_long_table_with_audio_is_not_compressed(tmp_path: Path) -> None:
+    uri = str(tmp_path / "e.parquet")
+    parquet.write_rows(uri, [estimate(1)] * 1000, Estimate)
+    assert {c.compression for c in column_chunks(pq.read_metadata(uri))} == {"UNCOMPRESSED"}
+
+
 @pytest.mark.parametrize(("rows", "compression"), [(999, "UNCOMPRESSED"), (1000, "ZSTD")])
 def test_rows_without_audio_are_one_group_compressed_where_it_pays(tmp_path: Path, rows: int, compression: str) -> None:
     uri = str(tmp_path / "t.parquet")

@@ -200,7 +200,7 @@ MISTAKES = [
     ("rooms: {materials: {floor: 1.3}}", "floor: a material's name, an absorption in [0, 1] or {octave: absorption}"),
     ("rooms: {traced: {floor_m: [[0, 0], [1, 1]]}}", "a floor has at least three corners, got 2"),
     ("rooms: {directivity: {facing: outward}}", "rooms: talkers face array or random"),
-    ("noise: {place: own_rom}", "noise.place: dry | point | own_room | diffuse is expected, got 'own_rom' (did you mean"),
+    ("noise: {place: own_rom}", "noise.place: dry | point | own_room | diffuse is expected, got 'own_rom' (did you"),
     (
         "rooms: {probability: 1, array: {preset: realman}}",
         "FLAC holds 8 channels, the array has 32: set write.encoding: wav_float32, or draw rooms.array.channels",

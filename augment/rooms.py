@@ -151,11 +151,13 @@ def _with_tail(room: Room, source_m: Position, chosen: Sequence[int], sample_rat
 def anechoic(room: Room, *, source_m: Position, sample_rate: int, taps: int, pattern: Pattern | None = None) -> Signal:
     """The direct paths alone, (microphones, taps), as if there were no walls."""
     array = _array(room)
+    ends = np.array([source_m, *array.positions_m], dtype=np.float64)
+    corner = ends.min(axis=0) - 1.0  # a box around them will do: nothing of it is heard
     h = images.impulse_responses(
-        size_m=room.size_m or [],
+        size_m=[float(side) for side in ends.max(axis=0) - corner + 1.0],
         absorption=[[0.0] * 6],
-        source_m=source_m,
-        microphones_m=array.positions_m,
+        source_m=[float(v) for v in ends[0] - corner],
+        microphones_m=[[float(v) for v in end - corner] for end in ends[1:]],
         sample_rate=sample_rate,
         max_order=0,
         source_pattern=_directivity(pattern),

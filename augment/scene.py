@@ -142,7 +142,10 @@ def _attempt(
     """A scene, or what did not fit."""
     spec = draw.recipe.rooms
     size = _size(draw, "rooms.size_m", spec.size_m, attempt)
-    bounds = _Bounds(size, spec.wall_margin_m, spec.traced.floor_m if spec.engine == "pyroomacoustics" else [])
+    floor = spec.traced.floor_m if spec.engine == "pyroomacoustics" else []
+    if floor:
+        size = [max(x for x, _ in floor), max(y for _, y in floor), size[2]]
+    bounds = _Bounds(size, spec.wall_margin_m, floor)
     array = _array(draw, attempt, bounds, near_centre=spec.centre_offset_m)
     if array is None:
         return "the array does not fit into the room"

@@ -23,6 +23,7 @@ from manifests.schema import Audio
 
 __all__ = [
     "ENCODINGS",
+    "FLAC_CHANNELS",
     "GRID_BITS",
     "RESAMPLER",
     "decode",
@@ -39,6 +40,7 @@ Signal = NDArray[np.float32]
 RESAMPLER = "soxr_vhq"
 GRID_BITS = {"flac24": 24, "flac16": 16, "wav_float32": 24}
 ENCODINGS = tuple(GRID_BITS)
+FLAC_CHANNELS = 8
 
 
 def resample(x: Signal, rate: int, to: int) -> Signal:
@@ -96,17 +98,22 @@ def encode(grid: NDArray[np.int32], sample_rate: int, encoding: str, name: str) 
 
 
 def encode_float(x: Signal, sample_rate: int, name: str) -> Audio:
-    """Any float signal, shape (channels, samples): 24-bit FLAC where it fits in +-1, else 32-bit float WAV."""
+    """Any float signal, shape (channels, samples): 24-bit FLAC where it fits in +-1 and 8 channels, else 32-bit float
+    WAV.
+    """
     grid = np.rint(x.astype(np.float64) * 2**23)
-    if grid.size and not (grid.min() >= -(2**23) and grid.max() < 2**23):  # NaN is neither
+    fits = grid.size and len(grid) <= FLAC_CHANNELS and grid.min() >= -(2**23) and grid.max() < 2**23
+    if not fits:  # NaN does not
         return _write(x, sample_rate, f"{name}.wav")
     return encode(grid.astype(np.int32), sample_rate, "flac24", name)
 
 
 def _write(x: Signal, sample_rate: int, path: str) -> Audio:
-    """32-bit float WAV."""
+    """32-bit float WAV. (libsndfile would put the time of day into it, in a PEAK chunk.)"""
+    from scipy.io import wavfile  # few datasets need it
+
     sink = io.BytesIO()
-    sf.write(sink, x.T, sample_rate, format="WAV", subtype="FLOAT")
+    wavfile.write(sink, sample_rate, np.ascontiguousarray(x.T, dtype=np.float32))
     return Audio(bytes=sink.getvalue(), path=path)
 
 

@@ -489,6 +489,8 @@ class Traced(Strict):
     def _polygon(cls, given: list[list[float]]) -> list[list[float]]:
         if given and len(given) < 3:
             raise ValueError(f"a floor has at least three corners, got {len(given)}")
+        if any(v < 0 for corner in given for v in corner):
+            raise ValueError(f"corners of a floor are not negative, got {given}")
         return given
 
 

@@ -26,6 +26,7 @@ __all__ = ["SNR_TOLERANCE_DB", "check"]
 
 SNR_TOLERANCE_DB = 0.1
 LAG_S = 0.05
+DIRECTIONAL_LAG_S = 0.001  # who speaks away from the microphone is heard by reflections first: look near the target
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def _lag(row: Mixture, signals: dict[str, Any]) -> str | None:
         return None
     others = [signals[n] for n in stem_columns(("talkers", "noise"), len(row.talkers))[1:] if n in signals]
     heard = signals["mixture"] - sum(others)  # a sneeze far above the speech hides its lag: take out what can be
-    lag = _whitened_lag(signals["target"][0], heard[0], round(LAG_S * row.sample_rate))
+    reach_s = DIRECTIONAL_LAG_S if row.talkers[0].pattern else LAG_S
+    lag = _whitened_lag(signals["target"][0], heard[0], round(reach_s * row.sample_rate))
     return f"target and mixture correlate best at a lag of {lag} samples" if lag else None
 
 

@@ -240,3 +240,20 @@ def test_a_file_that_cannot_be_decoded_is_named_with_the_range(tmp_path: Path) -
 
 def test_encoded_audio_is_a_row() -> None:
     assert isinstance(audio.encode(grid(16, 1), RATE, "flac16", "m"), Audio)
+
+
+def test_a_float_file_does_not_know_the_time() -> None:
+    """libsndfile writes the second of writing into every float WAV."""
+    grid = np.arange(-500, 500, dtype=np.int32).reshape(10, 100)
+    written = audio.encode(grid, 16000, "wav_float32", "x").bytes
+    assert b"PEAK" not in written
+    x, rate = sf.read(io.BytesIO(written), dtype="float64", always_2d=True)
+    assert rate == 16000
+    assert np.array_equal(x.T * 2**23, grid)
+
+
+@pytest.mark.parametrize("shape", [(9, 50), (1, 0)])
+def test_what_flac_does_not_hold_becomes_a_float_file(shape: tuple[int, int]) -> None:
+    stored = audio.encode_float(np.full(shape, 0.25, dtype=np.float32), 16000, "x")
+    assert stored.path == "x.wav"
+    assert audio.decode(stored)[0].shape == shape

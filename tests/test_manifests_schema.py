@@ -133,8 +133,8 @@ def test_columns_have_these_types() -> None:
 
 FINGERPRINTS = {
     "sources": "c698b96e9403",
-    "plan": "385f1ff6d87a",
-    "mixtures": "db965e3978bb",
+    "plan": "50e9bb47f426",
+    "mixtures": "64adfac62aca",
     "estimates": "4fa645be1a1b",
     "scores": "1b00760f63f1",
     "systems": "0e7a849b3b65",

@@ -6,37 +6,37 @@ Conventions
     Bytes depend on the signal, on one row of one filter with its length in taps, and on `length`, never on what else
     is in the batch: rows of a filter are transformed in groups padded to `LANES`, so that each takes the same (vector)
     path through pocketfft, and the blocks of a row are transformed back on their own.
+    Two blocks of the signal are one complex signal: the filter is real, and keeps them apart.
     A row whose non-zero taps span at most `DIRECT_TAPS` is computed in the time domain: a pure delay or gain is exact.
     One thread. The error of the FFT path is about -130 dB of the output's RMS.
 
 Source
-    Overlap-add: Stockham, "High-speed convolution and correlation", 1966. That blocks belong in one call, because
-    pocketfft runs SIMD across rows and not along them, was measured.
+    Overlap-add: Stockham, "High-speed convolution and correlation", 1966.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from augment.fourier import LEAST_LENGTH, WIDTH, Planes, planes, product, transform
 from manifests.compiled import kernel
 
 __all__ = ["DIRECT_TAPS", "convolve"]
 
 Signal = npt.NDArray[np.float32]
-Spectrum = npt.NDArray[np.complex64]
 Array = npt.NDArray[np.floating[Any]]
 
 DIRECT_TAPS = 96
 LANES = 4
 _CHUNK = 4096
-_BLOCK_COUNTS = range(LANES, 128 + 1, LANES)
+_PASSES = 6  # over memory, beside those of the transforms
 
 
 @overload
@@ -51,7 +51,7 @@ def convolve(x: Array, h: Array | Sequence[Array], *, length: int | None = None)
     signal = _row("x", x)[:length]
     if length is not None and length < 1:
         raise ValueError(f"length must be at least 1, got {length}")
-    spectra: dict[int, Spectrum] = {}
+    spectra: dict[tuple[int, int], Planes] = {}
     if isinstance(h, np.ndarray):
         return _filtered(signal, h, length, spectra)
     return [_filtered(signal, one, length, spectra) for one in h]
@@ -63,7 +63,7 @@ def _row(name: str, values: Array) -> Signal:
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _filtered(x: Signal, h: Array, length: int | None, spectra: dict[int, Spectrum]) -> Signal:
+def _filtered(x: Signal, h: Array, length: int | None, spectra: dict[tuple[int, int], Planes]) -> Signal:
     if h.ndim not in (1, 2) or h.size == 0:
         raise ValueError(f"h must have shape (taps,) or (channels, taps) and not be empty, got {h.shape}")
     taps = np.ascontiguousarray(np.atleast_2d(h), dtype=np.float32)
@@ -85,48 +85,77 @@ def _support(row: Signal) -> tuple[int, int]:
     return (first, row.size - int(nonzero[::-1].argmax())) if nonzero[first] else (0, 0)
 
 
-def _overlap_add(x: Signal, taps: Signal, rows: list[int], out: Signal, spectra: dict[int, Spectrum]) -> None:
+def _overlap_add(
+    x: Signal, taps: Signal, rows: list[int], out: Signal, spectra: dict[tuple[int, int], Planes]
+) -> None:
     """Add the convolution of `x` with the named rows of `taps` to those rows of `out` (zeros before)."""
-    size = _fft_size(x.size, taps.shape[1])
-    step = size - taps.shape[1] + 1
-    if size not in spectra:
-        spectra[size] = fft.rfft(_blocks(x, size, step), workers=1)
-    padded = np.zeros((-(-len(rows) // LANES) * LANES, size), np.float32)
-    padded[: len(rows), : taps.shape[1]] = taps[rows]
-    product = np.empty_like(spectra[size])
-    for channel, transfer in zip(rows, fft.rfft(padded, workers=1), strict=False):
-        np.multiply(spectra[size], transfer, out=product)
-        pieces = fft.irfft(product, n=size, overwrite_x=True, workers=1)
-        _add_pieces(pieces, step, out[channel])
+    length, batch = _layout(x.size, taps.shape[1])
+    step = length - taps.shape[1] + 1
+    if (length, step) not in spectra:
+        spectra[length, step] = _spectrum(x, step, length, batch)
+    work, spare = planes(length, batch)[::-1], planes(length, batch)[::-1]  # exchanged: the inverse transform
+    for channel, transfer in zip(rows, _transfers(taps[rows], length), strict=True):
+        product(spectra[length, step], transfer, work[::-1])
+        im, re = transform(work, spare, length=length)
+        _add_blocks(re, im, step, batch, out[channel])
 
 
 @functools.lru_cache(maxsize=256)
-def _fft_size(samples: int, taps: int) -> int:
-    """The cheapest size over numbers of blocks that fill the vector lanes.
-
-    Work is that of the groups of lanes, N log N each; the higher power of the logarithm stands for the cache
-    (measured).
-    """
-
-    def size(blocks: int) -> int:
-        return int(fft.next_fast_len(-(-samples // blocks) + taps - 1, real=True))
-
-    return min((size(blocks) * math.log2(size(blocks)) ** 3 * blocks, size(blocks)) for blocks in _BLOCK_COUNTS)[1]
-
-
-def _blocks(x: Signal, size: int, step: int) -> Signal:
-    whole, rest = divmod(x.size, step)
-    blocks = np.zeros((whole + (rest > 0), size), np.float32)
-    blocks[:whole, :step] = x[: whole * step].reshape(whole, step)
-    if rest:
-        blocks[whole, :rest] = x[whole * step :]
-    return blocks
+def _layout(samples: int, taps: int) -> tuple[int, int]:
+    """The cheapest length of a transform, and how many complex signals of it the blocks of the signal make."""
+    choices = []
+    length = LEAST_LENGTH
+    while length < taps:
+        length *= 2
+    while True:
+        pairs = math.ceil(samples / (length - taps + 1) / 2)
+        batch = min(1 << (pairs - 1).bit_length(), -(-pairs // WIDTH) * WIDTH)
+        choices.append((length * batch * (math.log2(length) + _PASSES), length, batch))
+        if pairs == 1:
+            return min(choices)[1:]
+        length *= 2
 
 
-def _add_pieces(pieces: Signal, step: int, out: Signal) -> None:
-    for index, piece in enumerate(pieces):
-        here = out[index * step : index * step + piece.size]
-        here += piece[: here.size]
+def _spectrum(x: Signal, step: int, length: int, batch: int) -> Planes:
+    """Blocks of `step` samples, the even ones as real and the odd ones as imaginary parts, transformed."""
+    padded = np.zeros(2 * batch * step, np.float32)
+    padded[: x.size] = x
+    blocks = planes(length, batch)
+    blocks[:, step * batch :] = 0.0
+    _gather_blocks(padded, step, batch, blocks[0], blocks[1])
+    return transform(blocks, planes(length, batch), length=length)
+
+
+def _transfers(rows: Signal, length: int) -> Iterator[Planes]:
+    """The spectrum of each row over `length`, (2, length)."""
+    for first in range(0, len(rows), LANES):
+        padded = np.zeros((LANES, length), np.float32)
+        group = rows[first : first + LANES]
+        padded[: len(group), : rows.shape[1]] = group
+        for half in fft.rfft(padded, norm="forward", workers=1)[: len(group)]:
+            mirrored = half[-2:0:-1]
+            yield np.stack([np.r_[half.real, mirrored.real], np.r_[half.imag, -mirrored.imag]])
+
+
+@kernel()
+def _gather_blocks(x: Signal, step: int, batch: int, re: Signal, im: Signal) -> None:
+    for n in range(step):
+        for b in range(batch):
+            re[n * batch + b] = x[n + 2 * b * step]
+        for b in range(batch):
+            im[n * batch + b] = x[n + (2 * b + 1) * step]
+
+
+@kernel()
+def _add_blocks(re: Signal, im: Signal, step: int, batch: int, out: Signal) -> None:
+    length = re.size // batch
+    for b in range(batch):
+        even = out[2 * b * step : 2 * b * step + length]
+        for n in range(even.size):
+            even[n] += re[n * batch + b]
+        odd = out[(2 * b + 1) * step : (2 * b + 1) * step + length]
+        for n in range(odd.size):
+            odd[n] += im[n * batch + b]
 
 
 @kernel()

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from manifests.compiled import kernel
 
-__all__ = ["LEAST_LENGTH", "WIDTH", "planes", "product", "transform"]
+__all__ = ["LEAST_LENGTH", "WIDTH", "Planes", "planes", "product", "transform"]
 
 Planes = NDArray[np.float32]
 

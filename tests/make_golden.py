@@ -21,7 +21,8 @@ from pipelines import generate, infer, scan, score
 HERE = Path(__file__).resolve().parent
 DEMO = HERE.parent / "pipelines" / "demo_corpus"
 PROBES = 64
-RECIPE = """
+RECIPES = [
+    """
 name: golden
 seed: 11
 clip_s: 3
@@ -35,16 +36,40 @@ rooms:
   size_m: {length: {uniform: [3, 5]}, width: {uniform: [3, 4]}, height: 2.5}
   rt60_s: {uniform: [0.15, 0.3]}
 write: {stems: [mixture, target, noise, talkers, early, late, direct, dry_aligned], rows_per_shard: 4}
-"""
+""",
+    """
+name: golden-array
+seed: 12
+clip_s: 2
+splits: {train: 4, test: 2}
+shares: {train: 1, test: 1}
+talkers: {count: 2}
+noise: {count: 2, place: {choice: [point, own_room, diffuse]}}
+rooms:
+  probability: 1
+  rt60_s: {uniform: [0.2, 0.3]}
+  wall_weight: {uniform: [0.5, 1]}
+  air: {}
+  jitter_m: 0.02
+  array: {preset: circular, microphones: 3, radius_m: 0.1, directivity: {pattern: cardioid}}
+  motion: {probability: 0.3, step_m: 0.05}
+degrade: [{op: clock, offset_us: {uniform: [0, 64]}, drift_ppm: {uniform: [-20, 20]}}]
+write: {stems: [mixture, target, noise, talkers, early, late, direct, dry_aligned], rows_per_shard: 4}
+""",
+]
 
 
 def measured(folder: str) -> dict[str, Any]:
     """Ids and draws exactly; samples at evenly spaced probes on the 24-bit grid; scores."""
     found = corpora.from_index(str(DEMO / "index.csv"), {}, {})
     sources, _, _ = scan.scan(found, f"{folder}/sources.parquet", workers=0, quiet=True)
-    dataset, _ = generate.generate(parse_recipe(RECIPE), sources, f"{folder}/d", workers=0, quiet=True)
-    rows = [row for name in dataset.shard_names() for row in dataset.mixtures(name)]
-    plans = [plan for name in dataset.shard_names("plan") for plan in dataset.plans(name)]
+    datasets = [
+        generate.generate(parse_recipe(recipe), sources, f"{folder}/{k}", workers=0, quiet=True)[0]
+        for k, recipe in enumerate(RECIPES)
+    ]
+    rows = [row for dataset in datasets for name in dataset.shard_names() for row in dataset.mixtures(name)]
+    plans = [plan for dataset in datasets for name in dataset.shard_names("plan") for plan in dataset.plans(name)]
+    dataset = datasets[0]
     for name in ("unprocessed", "irm"):
         infer.infer(dataset, load_system(name), workers=0, quiet=True)
     score.score(dataset, workers=0, quiet=True)
@@ -66,7 +91,7 @@ SIGNALS = ("mixture", "target", "noise", "talker_1", "talker_2", "early", "late"
 
 
 def _probes(stored: Any) -> list[int]:
-    samples = audio.decode(stored)[0][0]
+    samples = audio.decode(stored)[0][-1]  # of the last channel
     at = np.linspace(0, len(samples) - 1, PROBES).astype(int)
     return [int(v) for v in np.rint(samples[at] * 2**23)]
 

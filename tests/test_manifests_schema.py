@@ -183,10 +183,13 @@ def test_a_mixture_holds_its_whole_plan() -> None:
 
 
 def test_audio_columns() -> None:
-    names = "mixture target noise image early late direct dry_aligned talker_1 talker_2 talker_3 talker_4 talker_5"
+    names = (
+        "mixture target noise image early late direct direct_window reverb anechoic dry_aligned "
+        "talker_1 talker_2 talker_3 talker_4 talker_5 target_1 target_2 target_3 target_4 target_5"
+    )
     assert audio_columns(Mixture) == names.split()
     assert audio_columns(Plan) == []
-    assert [f.name for f in arrow_schema(Mixture)][-13:] == names.split()  # scalars first, audio last
+    assert [f.name for f in arrow_schema(Mixture)][-21:] == names.split()  # scalars first, audio last
 
 
 def test_hugging_face_metadata_names_the_audio_columns_that_are_there() -> None:

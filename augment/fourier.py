@@ -33,6 +33,7 @@ from manifests.compiled import kernel
 __all__ = ["LEAST_LENGTH", "WIDTH", "Planes", "planes", "product", "transform"]
 
 Planes = NDArray[np.float32]
+Function = Callable[..., Any]
 
 WIDTH = 8  # of a vector
 LEAST_LENGTH = 64
@@ -49,15 +50,23 @@ def planes(length: int, batch: int) -> Planes:
 
 def transform(x: Planes, spare: Planes, *, length: int) -> Planes:
     """The transform of `x`, in `x` or in `spare`, which it is; both are overwritten."""
-    batch = x.shape[1] // length
     if length < LEAST_LENGTH or length & (length - 1):
         raise ValueError(f"length must be a power of two and at least {LEAST_LENGTH}, got {length}")
-    if x.shape != (2, length * batch) or spare.shape != x.shape or not (batch in (1, 2, 4) or batch % WIDTH == 0):
-        raise ValueError(f"planes must hold 1, 2, 4 or 8 k signals of {length}, got {x.shape} and {spare.shape}")
+    batch = _batch(x, length)
+    if spare.shape != x.shape or not _batch(spare, length):
+        raise ValueError(f"x and spare must have one shape, got {x.shape} and {spare.shape}")
     for step in _steps(length, batch):
         step.run(x[0], x[1], spare[0], spare[1], step.groups, step.stride, step.twiddles)
         x, spare = spare, x
     return x
+
+
+def _batch(x: Planes, length: int) -> int:
+    batch, rest = divmod(x.shape[-1], length)
+    fits = x.ndim == len(x) == 2 and not rest and (batch in (1, 2, 4) or (batch > 0 and batch % WIDTH == 0))
+    if not fits or x.dtype != np.float32 or not x[0].flags.c_contiguous:
+        raise ValueError(f"planes must be float32 and hold 1, 2, 4 or 8 k signals of {length}, got {x.dtype} {x.shape}")
+    return int(batch)
 
 
 def product(x: Planes, spectrum: Planes, out: Planes) -> None:
@@ -68,7 +77,7 @@ def product(x: Planes, spectrum: Planes, out: Planes) -> None:
 class _Step(NamedTuple):
     """`groups` transforms of the radix on streams that are groups x stride apart."""
 
-    run: Callable[..., None]
+    run: Function
     groups: int
     stride: int
     twiddles: Planes
@@ -88,7 +97,7 @@ def _steps(length: int, batch: int) -> list[_Step]:
     return steps
 
 
-def _radix(length: int, stride: int) -> tuple[int, Callable[..., None]]:
+def _radix(length: int, stride: int) -> tuple[int, Function]:
     if stride < WIDTH:
         return 4, _step_narrow
     if length % 8 == 0 and stride <= _WIDEST_EIGHT:
@@ -100,18 +109,18 @@ def _radix(length: int, stride: int) -> tuple[int, Callable[..., None]]:
 
 
 class _LanesType(types.Type):  # type: ignore[misc, unused-ignore]
-    def __init__(self) -> None:
-        super().__init__(name="8 x float32")
+    pass
 
 
-_lanes = _LanesType()
+_untyped: Any = types
+_lanes: Any = _LanesType("8 x float32")  # type: ignore[no-untyped-call, unused-ignore]
 _vector = ir.VectorType(ir.FloatType(), WIDTH)
 
 
 @register_model(_LanesType)
 class _LanesModel(models.PrimitiveModel):  # type: ignore[misc, unused-ignore]
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _vector)
+        super().__init__(manager, kind, _vector)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def _pointer(context: Any, builder: Any, signature: Any, args: Any, kind: Any) -> Any:
@@ -123,16 +132,14 @@ def _order(lanes: list[int]) -> Any:
     return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
 
 
-@intrinsic
-def _load(typing: Any, array: Any, index: Any) -> Any:
+def _loading(typing: Any, array: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(_pointer(context, builder, signature, args, _vector), align=4)
 
     return _lanes(array, types.intp), generate
 
 
-@intrinsic
-def _store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
+def _storing(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.store(args[2], _pointer(context, builder, signature, args, _vector), align=4)
         return context.get_dummy_value()
@@ -159,7 +166,7 @@ def _interleaving(chunk: int) -> Any:
     order = [WIDTH * j + t + lane for t in range(0, WIDTH, chunk) for j in range(4) for lane in range(chunk)]
 
     def interleave(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-        four = types.UniTuple(_lanes, 4)
+        four = _untyped.UniTuple(_lanes, 4)
 
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             both = _order(list(range(2 * WIDTH)))
@@ -172,6 +179,8 @@ def _interleaving(chunk: int) -> Any:
     return intrinsic(interleave)
 
 
+_load: Any = intrinsic(_loading)
+_store: Any = intrinsic(_storing)
 _load_each_1, _load_each_2, _load_each_4, _load_each_8 = (_loading_each(times) for times in (1, 2, 4, 8))
 _interleave_1, _interleave_2, _interleave_4 = (_interleaving(chunk) for chunk in (1, 2, 4))
 
@@ -185,7 +194,7 @@ def _arithmetic(operation: Any, instruction: str) -> None:
 
         return _lanes(_lanes, _lanes), generate
 
-    combined = intrinsic(combine)
+    combined: Any = intrinsic(combine)
 
     def implementation(x: Any, y: Any) -> Any:
         return combined(x, y)
@@ -203,7 +212,7 @@ _arithmetic(operator.mul, "fmul")
 # -------------------------------------------------------------------------------------------------------- complex
 
 
-_inlined: Any = numba.njit(forceinline=True)
+_inlined: Callable[[Function], Function] = numba.njit(forceinline=True)
 
 
 @_inlined

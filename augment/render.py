@@ -131,13 +131,18 @@ def _responses(plan: Plan, load_rir: LoadRir, with_anechoic: bool) -> list[Respo
     if room is None:
         return [None] * len(plan.talkers)
     if room.engine == "measured":
-        found = [load_rir(t) for t in plan.talkers]
-        for talker, response in zip(plan.talkers, found, strict=True):
+        measured = [load_rir(t) for t in plan.talkers]
+        for talker, response in zip(plan.talkers, measured, strict=True):
             _check_onset(room, talker, response)
-        return list(found)
+        return list(measured)
     first = plan.talkers[0]
-    calibration = rooms.calibrate(room, source_m=_position(first), sample_rate=plan.sample_rate, pattern=first.pattern)
-    return [_simulated(plan, room, talker, calibration, with_anechoic) for talker in plan.talkers]
+    try:
+        found = rooms.calibrate(room, source_m=_position(first), sample_rate=plan.sample_rate, pattern=first.pattern)
+        return [_simulated(plan, room, talker, found, with_anechoic) for talker in plan.talkers]
+    except ValueError as error:
+        if room.traced is None:  # a shoebox that was drawn can be simulated
+            raise
+        raise Refused("bad_rir", f"room {room.room_id} cannot be simulated: {error}") from None
 
 
 def _check_onset(room: Room, talker: Talker, response: Response) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 import yaml
@@ -47,21 +47,6 @@ __all__ = [
 ]
 
 SNR_KINDS = ("p56_active", "rms_active", "rms", "lufs", "peak")
-STEMS = (
-    "mixture",
-    "target",
-    "targets",
-    "noise",
-    "talkers",
-    "image",
-    "early",
-    "late",
-    "direct",
-    "direct_window",
-    "reverb",
-    "anechoic",
-    "dry_aligned",
-)
 MAX_TALKERS = 5
 FLAC_CHANNELS = 8
 WALLS = ("west", "east", "south", "north", "floor", "ceiling")
@@ -86,6 +71,7 @@ Stem = Literal[
     "anechoic",
     "dry_aligned",
 ]
+STEMS: tuple[Stem, ...] = get_args(Stem)
 
 
 class Strict(BaseModel):

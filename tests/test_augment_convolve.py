@@ -99,6 +99,13 @@ def test_a_filter_gives_the_same_bytes_alone_and_in_any_batch(taps: int, rows: i
     assert longer.tobytes() == convolve(x, noise(seed, 3, 2 * taps)).tobytes()
 
 
+def test_filters_of_nearly_the_same_length_in_one_list() -> None:
+    """The spectra of the signal that they share are of blocks that depend on the length."""
+    x, h = noise(17, 10 * RATE), [noise(18, 3000), noise(19, 3001)]
+    for found, row in zip(convolve(x, h), h, strict=True):
+        assert error_db(found, fftconvolve(x.astype(float), row.astype(float))) < -120
+
+
 def test_the_same_bytes_for_real_sizes() -> None:
     x, h = noise(6, 10 * RATE), rir(7, 9, 8000)
     together = convolve(x, h)

@@ -289,7 +289,7 @@ def test_measured_responses_with_several_channels() -> None:
     rirs = [
         Source(source_id="h", kind="rir", uri="", status="ok", frames=6000, sample_rate=RATE, channels=3, room_id="a")
     ]
-    recipe = Recipe.model_validate(
+    given = Recipe.model_validate(
         {
             "name": "r",
             "clip_s": 3,
@@ -297,7 +297,7 @@ def test_measured_responses_with_several_channels() -> None:
             "rooms": {"probability": 1, "kind": "measured", "measured_channels": "all", "min_onset_confidence": 0.5},
         }
     )
-    (row,) = plan_split(recipe, "train", [*SOURCES, *rirs])
+    (row,) = plan_split(given, "train", [*SOURCES, *rirs])
     found = rendered(row, load_rir=lambda _: response)
     assert found.signals["mixture"].shape == (3, 3 * RATE)
     assert found.talkers[0].onset_samples == 200
@@ -342,3 +342,19 @@ def test_what_is_measured_is_what_was_asked_for() -> None:
         assert [b.centre_hz for b in measure.bands] == acoustics.octave_bands(RATE)
         times = [b.rt60_s for b in measure.bands if b.rt60_s and b.centre_hz >= 500]
         assert times == pytest.approx([row.room.rt60_requested_s] * len(times), rel=0.35)
+
+
+def test_a_traced_room_that_cannot_be_simulated_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = room(engine="pyroomacoustics", traced={"ray_tracing": False})
+    (row,) = plan(1, rooms=spec)
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        raise ValueError("it rings for 9 s")
+
+    monkeypatch.setattr(rooms, "calibrate", fails)
+    with pytest.raises(Refused, match=r"cannot be simulated: it rings for 9 s") as refused:
+        rendered(row)
+    assert refused.value.reason == "bad_rir"
+    assert row.room is not None
+    with pytest.raises(ValueError, match="it rings"):
+        rendered(replace(row, room=replace(row.room, engine="shoebox", traced=None)))

@@ -245,9 +245,13 @@ def row(split: str, *, speech: str = "", noise: str = "", rir: str | None = None
         resampler=None,
         target_kind="image",
         early_ms=None,
+        window_ms=[],
         talkers=[talker],
         noises=[track] if noise else [],
         room=Room(engine="shoebox", room_id=room) if room else None,
+        noise_room=None,
+        degradations=[],
+        labels_hz=10.0,
         licences=[],
     )
 

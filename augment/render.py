@@ -118,7 +118,7 @@ def render(plan: Plan, *, load: Load, load_rir: LoadRir, stems: Sequence[str], b
         _levelled(plan, track, noise, speech, after) for track, (noise, _) in zip(plan.noises, heard, strict=True)
     ]
     signals, gain = _written(plan, parts, gains, noises, stems, bits, peak)
-    found = _measured(plan, signals, gain, [n * np.float32(gain) for n in noises], responses, stems, bits)
+    found = _measured(plan, signals, gain, noises, responses, stems, bits)
     placed = [replace(n, coherence_error=off) for n, (_, off) in zip(found.noises, heard, strict=True)]
     return replace(found, noises=placed)
 
@@ -489,7 +489,7 @@ def _measured(
     noise_heard = grid.signal(signals["noise"][0], bits)
     span, rate = _span(plan.talkers[0]), plan.sample_rate
     activities = [levels.activity(talker, rate) for talker in talkers]
-    heard = [noise_heard] if len(noises) == 1 else [noise[0] for noise in noises]
+    heard = [noise_heard] if len(noises) == 1 else [noise[0] * np.float32(gain) for noise in noises]
     each = [
         levels.snr_all(speech=talkers[0], noise=noise, sample_rate=rate, span=span, speech_activity=activities[0])
         for noise in heard

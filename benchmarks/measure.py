@@ -25,13 +25,18 @@ Places = Mapping[str, Sequence[tuple[Any, str]]]
 
 
 def interleaved(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.process_time
+    contenders: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.process_time,
+    *,
+    warm: bool = True,
 ) -> dict[str, list[float]]:
     """Seconds of each contender in each round. Every other round goes backwards, so that nobody is always first.
 
-    Each runs once before: imports, caches and compilation are not measured.
+    Each runs once before, unless the caller has seen to it (`warm=False`): imports, caches and compilation are not
+    measured.
     """
-    for run in contenders.values():
+    for run in contenders.values() if warm else ():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds):

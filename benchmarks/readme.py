@@ -13,8 +13,15 @@ HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 MARKS = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", flags=re.DOTALL)
 SAID = {
-    ("render", "fresh_room_mics_1"): "a 10 s mixture, fresh simulated room, two FLAC stems into Parquet",
+    ("rooms", "geomean_mics_1"): "a room impulse response, 1 microphone (geometric mean over 12 rooms)",
+    ("rooms", "geomean_mics_8"): "8 microphones x 3 sources (the same rooms)",
+    ("render", "dry_mics_1"): "a 10 s mixture without a room, two FLAC stems into Parquet",
     ("render", "measured_rir_mics_1"): "the same with a measured RIR",
+    ("render", "fresh_room_mics_1"): "with a fresh simulated room, RT60 0.3-0.6 s",
+    ("render", "fresh_room_mics_8"): "8 microphones, RT60 0.2-0.8 s",
+    ("render", "fresh_room_talkers_2_mics_4"): "2 talkers x 4 microphones, RT60 0.2-0.8 s",
+    ("render", "fresh_room_48k_mics_1"): "48 kHz, 1 microphone, RT60 0.3-0.6 s",
+    ("render", "moving_talker_mics_1"): "a moving talker, a response every 2 cm",
     ("score", "packages_only"): "seven metrics of a 10 s pair; peer: what pesq and pystoi cost alone",
     ("score", "naive_loop"): "the same; peer: a loop over pesq, pystoi and mir_eval",
     ("engine", "workers_2"): "two Ray workers; peer: one (wall time)",
@@ -29,7 +36,7 @@ def section(results: dict[str, dict[str, Any]]) -> str:
         entry = results[name]["results"][key]
         speed = f" ({entry['times_real_time']:.0f} x real time per core)" if "times_real_time" in entry else ""
         lines.append(
-            f"| {said} | {entry['ours_ms']:.1f} ms{speed} | {entry['peer_ms']:.1f} ms | {entry['ratio']:.2f} |"
+            f"| {said} | {entry['ours_ms']:.3g} ms{speed} | {entry['peer_ms']:.4g} ms | {entry['ratio']:.3g} |"
         )
     where = f"{machine['processor']}, {machine['cpus']} cores, {machine['system']}, Python {machine['python']}"
     lines += ["", f"Medians in turn in one process, one thread a library. Machine: {where}. Audio: {corpus['name']}."]
@@ -42,7 +49,8 @@ def section(results: dict[str, dict[str, Any]]) -> str:
 def update() -> None:
     """Rewrite the section."""
     results = {
-        name: json.loads((HERE / "results" / f"{name}.json").read_text()) for name in ("render", "score", "engine")
+        name: json.loads((HERE / "results" / f"{name}.json").read_text())
+        for name in ("rooms", "render", "score", "engine")
     }
     README.write_text(MARKS.sub(lambda m: m[1] + section(results) + m[2], README.read_text()))
 

@@ -185,7 +185,7 @@ def _load(sources: dict[str, Source], rate: int, segment: Segment) -> Any:
     else:
         stretch = audio.read_segment(source.uri, start=segment.start, frames=segment.frames, channel=segment.channel)
         x = audio.resample(stretch, own, rate)[: segment.length]
-    return np.pad(x, (0, segment.length - len(x)))
+    return x if len(x) == segment.length else np.pad(x, (0, segment.length - len(x)))
 
 
 @functools.lru_cache(maxsize=32)

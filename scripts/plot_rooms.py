@@ -437,8 +437,8 @@ def _said(cases: Sequence[Case], refused: dict[str, int]) -> str:
     head = ["T30 / RT60 asked for", "median", "5-95 %", "within 10 %", "simulated again", "ok / off / unmeasurable"]
     said = item(
         f"{len(cases)} rooms; {refused['hubbub']} more were too large for their RT60 in hubbub, {refused['peer']} in "
-        f"`inverse_sabine`. The 20 Hz high-pass takes {share:.0f} % of the energy of the plain sum of images, the T30 of "
-        f"which is {longer:.0f} % longer (medians)."
+        f"`inverse_sabine`. The 20 Hz high-pass takes {share:.0f} % of the energy of the plain sum of images, the T30 "
+        f"of which is {longer:.0f} % longer (medians)."
     )
     return table(head, rows) + "\n\n" + said
 

@@ -37,10 +37,10 @@ SCORE_KEYS = {"packages_only", "naive_loop", "naive_loop_without_pesq"}
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The JSON of `render` and `score`, on the demo corpus."""
+    """The JSON of `rooms`, `render` and `score`, on the demo corpus."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("HUBBUB_CORPUS", raising=False)
-        return {name: command.report(name, rounds=1, quick=True) for name in ("render", "score")}
+        return {name: command.report(name, rounds=1, quick=True) for name in ("rooms", "render", "score")}
 
 
 @pytest.mark.parametrize(("name", "keys"), [("render", RENDER_KEYS), ("score", SCORE_KEYS)])
@@ -57,6 +57,15 @@ def test_a_report_keeps_the_contract(reports: dict[str, dict[str, Any]], name: s
         assert entry["ratio"] == pytest.approx(
             entry["peer_ms"] / entry["ours_ms"], rel=2e-3
         )  # all are rounded to 0.001
+
+
+def test_rooms_are_as_exact_as_they_are_fast(reports: dict[str, dict[str, Any]]) -> None:
+    found = reports["rooms"]["results"]
+    assert set(found) == {f"{name}_mics_{n}" for name in ("medium_rt60_0.2", "geomean") for n in (1, 8)}
+    for entry in found.values():
+        assert entry["error_db"] < -105
+        assert entry["peer_difference_db"] < -48
+        assert entry["ratio"] == pytest.approx(entry["peer_ms"] / entry["ours_ms"], rel=0.02)
 
 
 def test_render_says_where_its_time_goes(reports: dict[str, dict[str, Any]]) -> None:

@@ -9,8 +9,8 @@ k_a = -ln(R_low R_high) / (2 L_a), kappa = sum_a |u_a| k_a and < > the mean over
              + sum_a c^2 / (8 pi rate V L_a) <exp(-r kappa)>_a W_a           waves that travel along the walls
 
 The mean of h: all reflections are positive, and ever more images fall on one tap, so that h stands on a smooth hump,
-the room's resonance at 0 Hz. Nobody hears it, but at 16 kHz it holds a sixth of the energy of h (median of rooms of
-0.2-0.8 s) and makes T30 longer by a fifth. It goes as 1 / rate. A high-pass removes it (`lowest_hz` > 0).
+the room's resonance at 0 Hz. Nobody hears it, but at 16 kHz it holds about a fifth of the energy of h (median of
+rooms of 0.2-0.8 s) and makes T30 longer by a fifth. It goes as 1 / rate. A high-pass removes it (`lowest_hz` > 0).
 Waves along walls: the first term is an integral over resonances, and counts half of those on the faces of their
 lattice. < >_a is over directions in the plane across axis a; W_a = ln((rate / 2 + b) / (lowest + b)) with
 b = c r k_a^2 / 6 is the integral over df / f of what grazing incidence leaves of them (b fitted to within 6 %).

@@ -10,7 +10,7 @@ Conventions
     for a given energy left out.)
 
     Reflections pass a high-pass at 20 Hz (`LOWEST_HZ`); the direct path does not. All image sources being positive,
-    they add up to a hump at 0 Hz, the room's lowest resonance, that nobody hears and no recording has. It holds a sixth
+    they add up to a hump at 0 Hz, the room's lowest resonance, that nobody hears and no recording has. It holds a fifth
     of the energy of h (median, 16 kHz) and would make T30 longer by a fifth: a room calibrated with it would sound too
     dry.
 

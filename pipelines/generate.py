@@ -67,11 +67,12 @@ class Estimate:
     groups: dict[str, int]
 
 
-# Bytes per sample and seconds per second of audio, measured on the machine named in README (benchmarks/generate.py).
+# Bytes per sample, seconds per second of a channel of audio and per response from a source to a microphone, measured on
+# the machine named in README (benchmarks/render.py).
 # Only estimates rest on them.
 BYTES_PER_SAMPLE = {"flac24": 2.2, "flac16": 1.2, "wav_float32": 4.0}
-CORE_S_PER_AUDIO_S = 0.0012
-CORE_S_PER_SIMULATED_ROOM = 0.005
+CORE_S_PER_AUDIO_S = 0.001
+CORE_S_PER_RESPONSE = {"shoebox": 0.001, "pyroomacoustics": 0.3}
 
 
 def make_plan(recipe: Recipe, sources: Sequence[Source]) -> tuple[dict[str, list[Plan]], list[Source], Estimate]:
@@ -93,14 +94,15 @@ def _estimate(recipe: Recipe, rows: dict[str, list[Plan]], kept: Sequence[Source
     plans = [row for part in rows.values() for row in part]
     seconds = {name: sum(r.frames / r.sample_rate for r in part) for name, part in rows.items()}
     samples = sum(r.frames * _written_signals(recipe, r) for r in plans)
-    simulated = sum(r.room is not None and r.room.engine == "shoebox" for r in plans)
+    simulated = sum(r.room is not None and r.room.engine in CORE_S_PER_RESPONSE for r in plans)
+    audio_s = sum(r.frames / r.sample_rate * _channels(r) for r in plans)
     return Estimate(
         rows={name: len(part) for name, part in rows.items()},
         hours={name: s / 3600 for name, s in seconds.items()},
         gigabytes=samples * BYTES_PER_SAMPLE[recipe.write.encoding] / 1e9,
         core_hours=(
-            sum(seconds.values()) * CORE_S_PER_AUDIO_S * recipe.sample_rate / 16000
-            + simulated * CORE_S_PER_SIMULATED_ROOM
+            audio_s * CORE_S_PER_AUDIO_S * recipe.sample_rate / 16000
+            + sum(_responses(r) * CORE_S_PER_RESPONSE[r.room.engine] for r in plans if r.room and r.room.array)
         )
         / 3600,
         simulated_rooms=simulated,
@@ -110,8 +112,17 @@ def _estimate(recipe: Recipe, rows: dict[str, list[Plan]], kept: Sequence[Source
 
 
 def _written_signals(recipe: Recipe, plan: Plan) -> int:
-    channels = len(plan.room.array.positions_m) if plan.room and plan.room.array else 1
-    return channels * len(stem_columns(recipe.write.stems, len(plan.talkers)))
+    return _channels(plan) * len(stem_columns(recipe.write.stems, len(plan.talkers)))
+
+
+def _channels(plan: Plan) -> int:
+    return len(plan.room.array.positions_m) if plan.room and plan.room.array else 1
+
+
+def _responses(plan: Plan) -> int:
+    """How many responses are simulated: of each source, or point of a way, to each microphone."""
+    points = sum(max(1, len(talker.trajectory_m)) for talker in plan.talkers)
+    return _channels(plan) * (points + sum(noise.position_m is not None for noise in plan.noises))
 
 
 def _shards(recipe: Recipe, rows: dict[str, list[Plan]]) -> dict[str, list[Plan]]:

@@ -32,6 +32,7 @@ _MEASURES = [
     ("level_dbfs", None, "Level", "Level (dBFS)", 1),
     ("rt60_s", "rt60_requested_s", "Reverberation time", "RT60 (s)", 3),
     ("drr_db", None, "Direct-to-reverberant ratio", "DRR (dB)", 1),
+    ("distance_m", None, "Distance of the first talker", "Distance (m)", 2),
     ("duration_s", None, "Duration", "Duration (s)", 2),
     ("gain_db", None, "Common gain", "Gain (dB)", 1),
 ]
@@ -39,6 +40,9 @@ _CATEGORIES = [
     ("language", "Languages"),
     ("noise_class", "Noise classes"),
     ("gain_reason", "Reasons for a common gain"),
+    ("rt60_status", "Whether simulated rooms have the RT60 asked for"),
+    ("array_preset", "Arrays of microphones"),
+    ("noise_place", "Where the noises are"),
 ]
 
 

@@ -30,6 +30,10 @@ def card(**changes: Any) -> Card:
             "noise_class": ["babble", "street", "street", None],
             "gain_db": [0.0, -2.0, 0.0, 0.0],
             "gain_reason": [None, "peak", None, None],
+            "distance_m": [1.0, None, 1.5, None],
+            "rt60_status": ["ok", None, "off", None],
+            "array_preset": ["mono", None, "mono", None],
+            "noise_place": ["dry", "dry", "point", None],
             "residual_dbfs": [-140.0, -120.5, -139.0, None],
             "peak": [0.5, 0.9, 0.4, 0.3],
         }

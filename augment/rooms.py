@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from augment import acoustics, arrays, decay, diffuse, images
 from augment.directivity import OMNI
 from augment.directivity import Pattern as Directivity
-from augment.images import SPEED_OF_SOUND
+from augment.images import HALF_FILTER, SPEED_OF_SOUND
 from manifests.compiled import kernel
 from manifests.schema import Array, Pattern, Room
 
@@ -56,6 +56,7 @@ LOWEST_HZ = 20.0
 TAIL_SPARE_S = 0.005
 CORRECTIONS = {"shoebox": 4, "pyroomacoustics": 2}
 
+Float = NDArray[np.float64]
 Signal = NDArray[np.float32]
 Position = Sequence[float]
 
@@ -81,15 +82,12 @@ def simulate(
     chosen = range(len(positions)) if microphones is None else microphones
     if room.engine == "pyroomacoustics":
         h = _traced(room, source_m, [positions[c] for c in chosen], sample_rate, scale)
-        direct = anechoic(room, source_m=source_m, sample_rate=sample_rate, taps=h.shape[1])[list(chosen)]
-        return _trimmed(direct + _audible(h - direct, sample_rate))
+        return _trimmed(_audible(room, h, source_m, chosen, sample_rate))
     if room.tail_after_ms is not None and with_direct:
         return _with_tail(room, source_m, chosen, sample_rate, scale)
     h = _images(room, source_m, chosen, sample_rate, scale, pattern, with_direct=with_direct)
-    if not with_direct:
-        return _audible(h, sample_rate)
-    direct = anechoic(room, source_m=source_m, sample_rate=sample_rate, taps=h.shape[1], pattern=pattern)[list(chosen)]
-    return _trimmed(direct + _audible(h - direct, sample_rate))
+    found = _audible(room, h, source_m, chosen if with_direct else [], sample_rate, pattern)
+    return _trimmed(found) if with_direct else found
 
 
 def _images(
@@ -136,8 +134,7 @@ def _with_tail(room: Room, source_m: Position, chosen: Sequence[int], sample_rat
     after_s = (room.tail_after_ms or 0.0) / 1000
     reach_m = max(distances) + (after_s + TAIL_SPARE_S) * SPEED_OF_SOUND
     early = _images(room, source_m, chosen, sample_rate, scale, max_distance_m=reach_m)
-    direct = anechoic(room, source_m=source_m, sample_rate=sample_rate, taps=early.shape[1])[list(chosen)]
-    early = direct + _audible(early - direct, sample_rate)
+    early = _audible(room, early, source_m, chosen, sample_rate)
     taps = max(early.shape[1], math.ceil(model.time_left_s(DEPTH_DB, distances[0]) * sample_rate))
     rng = np.random.Generator(np.random.PCG64([room.seed, *(round(1000 * v) for v in source_m)]))
     noise = rng.standard_normal((len(array.positions_m), taps), dtype=np.float32)
@@ -228,42 +225,80 @@ def _directivity(pattern: Pattern | None) -> Directivity:
     return OMNI if pattern is None else Directivity(pattern.omni, (pattern.axis[0], pattern.axis[1], pattern.axis[2]))
 
 
-def _audible(reflections: Signal, sample_rate: int) -> Signal:
-    """Reflections without what lies below `LOWEST_HZ`: a causal Butterworth filter of order 2 (bilinear transform)."""
+def _audible(
+    room: Room,
+    h: Signal,
+    source_m: Position,
+    direct: Sequence[int],
+    sample_rate: int,
+    pattern: Pattern | None = None,
+) -> Signal:
+    """Responses whose reflections lose what lies below `LOWEST_HZ`: a causal Butterworth filter of order 2 (bilinear
+    transform). The direct paths, to the microphones numbered `direct` (none where they are not in `h`), stay.
+    """
+    array = _array(room)
+    delays, gains = np.zeros(len(h)), np.zeros(len(h))
+    for row, number in enumerate(direct):
+        delays[row] = math.dist(source_m, array.positions_m[number]) / SPEED_OF_SOUND * sample_rate
+        gains[row] = direct_gain(array, source_m=source_m, pattern=pattern, microphone=number)
     g = math.tan(math.pi * LOWEST_HZ / sample_rate)
     norm = 1 / (1 + math.sqrt(2) * g + g * g)
-    out = np.empty_like(reflections)
-    _high_pass(reflections, norm, 2 * (g * g - 1) * norm, (1 - math.sqrt(2) * g + g * g) * norm, out)
+    out = np.empty_like(h)
+    _high_pass(h, delays, gains, norm, 2 * (g * g - 1) * norm, (1 - math.sqrt(2) * g + g * g) * norm, out)
     return out
 
 
 @kernel(error_model="numpy")
-def _high_pass(x: Signal, b: float, a1: float, a2: float, out: Signal) -> None:
-    """out = b (1 - z^-1)^2 / (1 + a1 z^-1 + a2 z^-2) x, row by row."""
-    for row in range(x.shape[0]):
+def _high_pass(h: Signal, delays: Float, gains: Float, b: float, a1: float, a2: float, out: Signal) -> None:
+    """Row by row out = d + b (1 - z^-1)^2 / (1 + a1 z^-1 + a2 z^-2) (h - d), d the direct path: gain sinc(t)
+    cos^2(pi t / 80), t in samples from the delay.
+    """
+    for row in range(h.shape[0]):
+        delay, gain = delays[row], gains[row]
+        first = max(0, math.ceil(delay - HALF_FILTER)) if gain else h.shape[1]
+        last = math.floor(delay + HALF_FILTER)
         s1 = s2 = 0.0
-        for n in range(x.shape[1]):
-            value = np.float64(x[row, n])
+        for n in range(h.shape[1]):
+            d = 0.0
+            if first <= n <= last:
+                t = n - delay
+                d = gain * math.cos(math.pi / 2 * t / HALF_FILTER) ** 2
+                if abs(t) > 1e-9:
+                    d *= math.sin(math.pi * t) / (math.pi * t)
+            value = h[row, n] - d
             y = b * value + s1
             s1 = s2 - 2 * b * value - a1 * y
             s2 = b * value - a2 * y
-            out[row, n] = y
+            out[row, n] = y + d
 
 
 def _trimmed(h: Signal) -> Signal:
     """Without what comes after each channel has only `DEPTH_DB` below its energy left; zeros at a channel's end."""
-    ends = [_end(channel) for channel in h]
-    out = np.zeros((len(h), max(ends)), dtype=np.float32)
-    for row, channel, end in zip(out, h, ends, strict=True):
-        row[:end] = channel[:end]
+    ends = _ends(h, 10 ** (-DEPTH_DB / 10))
+    if not ends.all():
+        raise ValueError("the simulated RIR is silent or not finite")
+    out: Signal = h[:, : ends.max()].copy()
+    for row, end in zip(out, ends, strict=True):
+        row[end:] = 0
     return out
 
 
-def _end(h: Signal) -> int:
-    left = np.cumsum(np.square(h[::-1], dtype=np.float64))
-    if not 0 < left[-1] < math.inf:
-        raise ValueError("the simulated RIR is silent or not finite")
-    return h.size - int(np.searchsorted(left, left[-1] * 10 ** (-DEPTH_DB / 10), side="right"))
+@kernel(error_model="numpy")
+def _ends(h: Signal, share: float) -> NDArray[np.int64]:
+    """For each row the number of taps after which no more than a share of its energy is left; 0 where it has none."""
+    ends = np.zeros(h.shape[0], np.int64)
+    for row in range(h.shape[0]):
+        whole = 0.0
+        for n in range(h.shape[1]):
+            whole += np.float64(h[row, n]) ** 2
+        if not 0 < whole < math.inf:
+            continue
+        left, end = 0.0, h.shape[1]
+        while end > 0 and left + np.float64(h[row, end - 1]) ** 2 <= share * whole:
+            end -= 1
+            left += np.float64(h[row, end]) ** 2
+        ends[row] = end
+    return ends
 
 
 # ----------------------------------------------------------------------------------------------------- calibration
@@ -352,10 +387,10 @@ def geometry(
 def direct_gain(array: Array, *, source_m: Position, pattern: Pattern | None = None, microphone: int = 0) -> float:
     """Amplitude of the direct path to a microphone: 1 / (4 pi d) times both directivities."""
     position = array.positions_m[microphone]
-    seen = geometry(source_m=source_m, microphone_m=position)
-    to_source = [(s - m) / seen.distance_m for s, m in zip(source_m, position, strict=True)]
+    distance = math.dist(source_m, position)
+    to_source = [(s - m) / distance for s, m in zip(source_m, position, strict=True)]
     heard = _gain(array.patterns[microphone], to_source) if array.patterns else 1.0
-    return seen.gain * heard * (_gain(pattern, [-v for v in to_source]) if pattern else 1.0)
+    return heard * (_gain(pattern, [-v for v in to_source]) if pattern else 1.0) / (4 * math.pi * distance)
 
 
 def _gain(pattern: Pattern, direction: Sequence[float]) -> float:

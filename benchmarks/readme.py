@@ -39,7 +39,10 @@ def section(results: dict[str, dict[str, Any]]) -> str:
             f"| {said} | {entry['ours_ms']:.3g} ms{speed} | {entry['peer_ms']:.4g} ms | {entry['ratio']:.3g} |"
         )
     where = f"{machine['processor']}, {machine['cpus']} cores, {machine['system']}, Python {machine['python']}"
-    lines += ["", f"Medians in turn in one process, one thread a library. Machine: {where}. Audio: {corpus['name']}."]
+    lines += [
+        "",
+        f"Medians of CPU time, contenders in turn, one thread a library. Machine: {where}. Audio: {corpus['name']}.",
+    ]
     lines += [
         "From `python -m benchmarks all` by `python -m benchmarks.readme`; peers and versions: `benchmarks/results/`."
     ]

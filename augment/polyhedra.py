@@ -52,7 +52,7 @@ from numpy.typing import ArrayLike, NDArray
 from augment import materials
 from augment.images import HALF_FILTER, SPEED_OF_SOUND
 
-__all__ = ["Occluded", "Panel", "simulate", "visible", "wall_names"]
+__all__ = ["Occluded", "Panel", "depth_in_polygon", "simulate", "visible", "wall_names"]
 
 Float = NDArray[np.float64]
 Positions = Sequence[Sequence[float]]
@@ -201,7 +201,7 @@ class _Shape:
 
     def clearance(self, points: Float) -> Float:
         """Distance to the nearest wall or panel (to a panel's edges a lower bound); negative where no air is."""
-        sides = np.where(_in_polygon(self.floor, points), 1, -1) * _to_polygon(self.floor, points)
+        sides = depth_in_polygon(self.floor, points)
         nearest = np.minimum(sides, np.minimum(points[:, 2], self.height - points[:, 2]))
         for panel in self.panels:
             behind = np.array([(points - face[0]) @ -_normal(face) for face in panel])
@@ -323,8 +323,7 @@ def _check_inside(floor: Float, height: float, panel: Panel, corners: Float) -> 
     """Walls may be touched. Edges are looked at in twenty places, which finds a panel that leaves by a corner."""
     along = np.linspace(0, 1, 20)[:, np.newaxis, np.newaxis]
     points = (corners + along * (np.roll(corners, -1, axis=0) - corners)).reshape(-1, 3)
-    apart = _to_polygon(floor, points)
-    inside = _in_polygon(floor, points) | (apart < 1e-6)
+    inside = depth_in_polygon(floor, points) > -1e-6
     if not (inside & (points[:, 2] > -1e-6) & (points[:, 2] < height + 1e-6)).all():
         raise ValueError(f"a panel must lie in the room with all of its thickness, got {panel.corners_m}")
 
@@ -338,6 +337,11 @@ def _area_vector(face: Float) -> Float:
 def _normal(face: Float) -> Float:
     vector = _area_vector(face)
     return np.asarray(vector / np.linalg.norm(vector))
+
+
+def depth_in_polygon(floor: Float, points: Float) -> Float:
+    """Horizontal distance of points (n, 2 or more) to the nearest side of a polygon (corners, 2); negative outside."""
+    return np.where(_in_polygon(floor, points), 1, -1) * _to_polygon(floor, points)
 
 
 def _in_polygon(floor: Float, points: Float) -> NDArray[np.bool_]:

@@ -282,13 +282,10 @@ def _directivities(room: Room, talker: Talker) -> NDArray[np.float64] | None:
     return np.array(
         [
             [
-                rooms.direct_gain(room.array, source_m=point, pattern=talker.pattern, microphone=m)
-                * 4
-                * math.pi
-                * math.dist(point, position)
+                rooms.directivity(room.array, source_m=point, pattern=talker.pattern, microphone=m)
                 for point in talker.trajectory_m
             ]
-            for m, position in enumerate(room.array.positions_m)
+            for m in range(len(room.array.positions_m))
         ]
     )
 
@@ -383,8 +380,10 @@ def _noise_response(plan: Plan, track: NoiseTrack, talker: Response | None, load
     source, rate = _position(track), plan.sample_rate
     if track.place == "own_room":
         assert plan.noise_room is not None
-        scale = rooms.calibrate(plan.noise_room, source_m=source, sample_rate=rate).scale
-        return rooms.simulate(plan.noise_room, source_m=source, sample_rate=rate, scale=scale)
+        found = rooms.calibrate(plan.noise_room, source_m=source, sample_rate=rate)
+        if talker is not None and len(talker.h) == 1:  # that is the response already
+            return found.response
+        return rooms.simulate(plan.noise_room, source_m=source, sample_rate=rate, scale=found.scale)
     assert plan.room is not None
     scale = talker.calibration.scale if talker and talker.calibration else 1.0
     return rooms.simulate(plan.room, source_m=source, sample_rate=rate, scale=scale)

@@ -47,6 +47,7 @@ __all__ = [
     "audible",
     "calibrate",
     "direct_gain",
+    "directivity",
     "geometry",
     "simulate",
 ]
@@ -386,11 +387,18 @@ def geometry(
 
 def direct_gain(array: Array, *, source_m: Position, pattern: Pattern | None = None, microphone: int = 0) -> float:
     """Amplitude of the direct path to a microphone: 1 / (4 pi d) times both directivities."""
+    distance = math.dist(source_m, array.positions_m[microphone])
+    both = directivity(array, source_m=source_m, pattern=pattern, microphone=microphone)
+    return both / (4 * math.pi * distance)
+
+
+def directivity(array: Array, *, source_m: Position, pattern: Pattern | None = None, microphone: int = 0) -> float:
+    """What the directivities of a source and a microphone make of the direct path between them."""
     position = array.positions_m[microphone]
     distance = math.dist(source_m, position)
     to_source = [(s - m) / distance for s, m in zip(source_m, position, strict=True)]
     heard = _gain(array.patterns[microphone], to_source) if array.patterns else 1.0
-    return heard * (_gain(pattern, [-v for v in to_source]) if pattern else 1.0) / (4 * math.pi * distance)
+    return heard * (_gain(pattern, [-v for v in to_source]) if pattern else 1.0)
 
 
 def _gain(pattern: Pattern, direction: Sequence[float]) -> float:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from augment import arrays, decay, motion
 from augment.draw import Dealer, Draw, room_key
+from augment.polyhedra import depth_in_polygon
 from augment.rooms import LOWEST_HZ
 from manifests import ids
 from manifests.errors import UserError
@@ -206,21 +207,8 @@ class _Bounds:
         if not bool(np.all((p[:, 2] >= flat) & (p[:, 2] <= self.size[2] - flat))):
             return False
         if self.floor:
-            return bool(np.all(_inside_polygon(p[:, :2], np.asarray(self.floor)) >= side))
+            return bool(np.all(depth_in_polygon(np.asarray(self.floor, dtype=np.float64), p) >= side))
         return bool(np.all((p[:, :2] >= side) & (p[:, :2] <= np.asarray(self.size[:2]) - side)))
-
-
-def _inside_polygon(points: Points, corners: Points) -> Points:
-    """Distance of each point (n, 2) to the nearest edge; negative outside."""
-    ahead = np.roll(corners, -1, axis=0)
-    edge, to_point = ahead - corners, points[:, np.newaxis] - corners
-    along = np.clip(np.sum(to_point * edge, axis=-1) / np.sum(edge * edge, axis=-1), 0, 1)
-    nearest = np.min(np.linalg.norm(to_point - along[..., np.newaxis] * edge, axis=-1), axis=1)
-    above, below = corners[:, 1] > points[:, 1:2], ahead[:, 1] > points[:, 1:2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = corners[:, 0] + (points[:, 1:2] - corners[:, 1]) / edge[:, 1] * edge[:, 0]
-    inside = np.sum((above != below) & (points[:, :1] < crossing), axis=1) % 2 == 1
-    return np.asarray(np.where(inside, nearest, -nearest), dtype=np.float64)
 
 
 # ------------------------------------------------------------------------------------------------------ microphones

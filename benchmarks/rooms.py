@@ -28,7 +28,7 @@ from augment import images, rooms
 from benchmarks import measure
 from manifests.schema import Array, Room
 
-__all__ = ["dense", "run"]
+__all__ = ["dense", "run", "shoebox"]
 
 RATE = 16000
 SIZES = {"small": (4.0, 3.0, 2.5), "medium": (7.0, 5.0, 3.0), "large": (12.0, 9.0, 4.0)}
@@ -58,7 +58,7 @@ def _compare(name: str, rt60_s: float, microphones: int, sources: int, rounds: i
     rng = np.random.default_rng(2026)
     talkers = [[float(v) for v in rng.uniform(0.15, 0.45, 3) * size] for _ in range(sources)]
     heard = [[float(v) for v in rng.uniform(0.55, 0.85, 3) * size] for _ in range(microphones)]
-    room = _room(size, absorption, heard)
+    room = shoebox(size, [absorption] * 6, heard)
     ours = functools.partial(_ours, room, talkers)
     peer = functools.partial(_peer, size, absorption, order, talkers, heard)
     began = time.process_time()
@@ -71,19 +71,17 @@ def _compare(name: str, rt60_s: float, microphones: int, sources: int, rounds: i
     return entry | _errors(room, talkers[0], theirs, order)
 
 
-def _room(size: Sequence[float], absorption: float, microphones: Positions) -> Room:
+def shoebox(size_m: Sequence[float], walls: Sequence[float], microphones_m: Positions, **options: Any) -> Room:
+    """A room as a plan holds it."""
+    array = Array(
+        preset="user",
+        positions_m=[list(m) for m in microphones_m],
+        centre_m=list(microphones_m[0]),
+        rotation_deg=[0.0, 0.0, 0.0],
+        channels=list(range(len(microphones_m))),
+    )
     return Room(
-        engine="shoebox",
-        room_id="benchmark",
-        size_m=list(size),
-        absorption=[[absorption] * 6],
-        array=Array(
-            preset="user",
-            positions_m=[list(m) for m in microphones],
-            centre_m=list(microphones[0]),
-            rotation_deg=[0.0, 0.0, 0.0],
-            channels=list(range(len(microphones))),
-        ),
+        engine="shoebox", room_id="shoebox", size_m=list(size_m), absorption=[list(walls)], array=array, **options
     )
 
 

@@ -42,8 +42,8 @@ sys.path.insert(0, str(ROOT))  # run as a file, `benchmarks` is not on the path
 
 from augment import acoustics, decay, diffuse, images, motion, rooms  # noqa: E402
 from augment.convolve import convolve  # noqa: E402
-from benchmarks.rooms import dense  # noqa: E402
-from manifests.schema import Array, Room  # noqa: E402
+from benchmarks.rooms import dense, shoebox  # noqa: E402
+from manifests.schema import Room  # noqa: E402
 
 Signal = NDArray[np.floating[Any]]
 Position = Sequence[float]
@@ -71,18 +71,6 @@ class Part:
 
 
 # ----------------------------------------------------------------------------------------------------------- helpers
-
-
-def shoebox(size_m: Position, walls: Sequence[float], microphones_m: Sequence[Position], **options: Any) -> Room:
-    """A room as a plan holds it."""
-    array = Array(
-        preset="user",
-        positions_m=[list(m) for m in microphones_m],
-        centre_m=list(microphones_m[0]),
-        rotation_deg=[0.0, 0.0, 0.0],
-        channels=list(range(len(microphones_m))),
-    )
-    return Room(engine="shoebox", room_id="docs", size_m=list(size_m), absorption=[list(walls)], array=array, **options)
 
 
 @contextlib.contextmanager

@@ -2,18 +2,17 @@
 
 import csv
 import hashlib
-import importlib.util
 import io
 import struct
-import sys
 from collections import Counter, defaultdict
 from itertools import combinations
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile as sf
+
+from tests.loading import load_script
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT / "pipelines" / "demo_corpus"
@@ -53,17 +52,7 @@ PURE_CLASSES = [
 ]  # babble speaks, so it needs espeak-ng
 
 
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_demo_corpus", ROOT / "scripts" / "make_demo_corpus.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load_script()
+script = load_script("make_demo_corpus")
 
 
 def read_index() -> list[dict[str, str]]:

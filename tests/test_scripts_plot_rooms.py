@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import math
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from augment import decay, images, motion, rooms
 from augment.convolve import convolve
 from manifests.recipe import Rooms, parse_recipe
 from tests.conftest import ROOT
+from tests.loading import load_script
 
 PAGE = (ROOT / "docs" / "rooms.md").read_text(encoding="utf-8")
 PICTURES = re.findall(r"!\[.*?\]\((.*?)\)", PAGE)
@@ -27,17 +25,7 @@ MARKED = re.compile(r"<!-- numbers: (\w+) -->\n(.*?)<!-- /numbers -->", flags=re
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plot_rooms", ROOT / "scripts" / "plot_rooms.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load_script()
+script = load_script("plot_rooms")
 
 
 @pytest.fixture(scope="module")

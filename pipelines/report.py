@@ -39,7 +39,11 @@ MANIFEST_COLUMNS = (
     "reverberant",
     "room_engine",
     "rt60_s",
+    "rt60_status",
     "drr_db",
+    "distance_m",
+    "array_preset",
+    "noise_place",
     "speaker_id",
     "language",
     "gender",
@@ -53,7 +57,9 @@ MANIFEST_COLUMNS = (
 SCORES_FOOTER = {"hubbub.schema": f"scores/{SCHEMA_VERSION}"}
 TARGETS = {
     "dry_aligned": "the dry utterance, delayed and scaled to the direct path",
+    "anechoic": "the direct path to each microphone, as if there were no walls",
     "direct": "the direct path only",
+    "direct_window": "the direct sound, {window_ms[0]:g} ms before to {window_ms[1]:g} ms after",
     "early": "the direct path and reflections up to {early_ms:g} ms after it",
     "image": "the reverberant speech at the microphone",
 }
@@ -187,7 +193,7 @@ def _facts(dataset: Dataset, manifest: pd.DataFrame) -> page.Dataset:
         name=recipe.name,
         splits=_splits(manifest),
         sample_rate=recipe.sample_rate,
-        target=f"{recipe.target.kind}: {TARGETS[recipe.target.kind].format(early_ms=recipe.target.early_ms)}",
+        target=f"{recipe.target.kind}: {TARGETS[recipe.target.kind].format(**recipe.target.model_dump())}",
         snr=f"{recipe.noise.snr}: {SNRS[recipe.noise.snr]}",
         recipe_digest=run["stages"]["render"]["digest"],
         sources_digest=run["stages"]["render"]["sources_digest"],

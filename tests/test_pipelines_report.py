@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from manifests import parquet
 from manifests.errors import UserError
-from manifests.recipe import parse_recipe
+from manifests.recipe import Target, parse_recipe
 from manifests.schema import Score, Source
 from manifests.system import SystemSpec, load_system
 from pipelines import generate, report, score
 from pipelines.dataset import Dataset
 from pipelines.infer import infer
+from reports import card
 
 RECIPE = """
 name: for-report
@@ -100,3 +102,15 @@ def test_the_card_says_that_nothing_leaks_and_what_is_in_it(dataset: Dataset) ->
     assert "for-report" in text
     assert "CC0-1.0" in text
     assert "synthetic" in text.lower()
+
+
+def test_every_kind_of_target_is_described() -> None:
+    kinds = get_args(Target.model_fields["kind"].annotation)
+    assert set(report.TARGETS) == set(kinds)
+    said = report.TARGETS["direct_window"].format(**Target(kind="direct_window", window_ms=[1, 3]).model_dump())
+    assert said == "the direct sound, 1 ms before to 3 ms after"
+
+
+def test_the_card_gets_every_column_that_it_shows() -> None:
+    shown = {column for column, *_ in (*card._MEASURES, *card._CATEGORIES)}
+    assert shown <= set(report.MANIFEST_COLUMNS)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -44,6 +45,23 @@ def demo_sources(demo_table: str) -> list[Source]:
     from manifests import parquet
 
     return parquet.read_rows(demo_table, Source)
+
+
+@pytest.fixture
+def peer_rooms() -> Iterator[Callable[..., None]]:
+    """Sets constants of pyroomacoustics, which the whole process shares, for one test: `peer_rooms(num_threads=1)`."""
+    import pyroomacoustics as pra
+
+    before: dict[str, Any] = {}
+
+    def set_constants(**constants: Any) -> None:
+        for name, value in constants.items():
+            before.setdefault(name, pra.constants.get(name))
+            pra.constants.set(name, value)
+
+    yield set_constants
+    for name, value in before.items():
+        pra.constants.set(name, value)
 
 
 @pytest.fixture(scope="session")

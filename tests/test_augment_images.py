@@ -6,7 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -357,10 +357,8 @@ def test_the_filters_sum_to_one_and_are_open_at_both_ends() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _settings_of_pyroomacoustics() -> None:
-    pra.constants.set("num_threads", 1)
-    pra.constants.set("rir_hpf_enable", False)
-    pra.constants.set("c", C)
+def _settings_of_pyroomacoustics(peer_rooms: Callable[..., None]) -> None:
+    peer_rooms(num_threads=1, rir_hpf_enable=False, c=C)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])

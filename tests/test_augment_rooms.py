@@ -7,6 +7,7 @@ import itertools
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -212,20 +213,15 @@ def test_every_image_is_there() -> None:
     assert error_db(h[0, :700], wanted) < -105  # less than any 16-bit recording resolves
 
 
-def test_pyroomacoustics_agrees() -> None:
+def test_pyroomacoustics_agrees(peer_rooms: Callable[..., None]) -> None:
     """The other implementation, with its delay of 40 taps and its missing 1 / (4 pi) put right. It reads its filters
     from a table of 20 steps per tap, which leaves it at -53 dB.
     """
-    pra.constants.set("num_threads", 1)
-    before = pra.constants.get("rir_hpf_enable")
-    pra.constants.set("rir_hpf_enable", False)
-    try:
-        theirs = pra.ShoeBox(SIZE, fs=RATE, materials=pra.Material(0.3), max_order=30)
-        theirs.add_source(SOURCE)
-        theirs.add_microphone(MICROPHONE)
-        theirs.compute_rir()
-    finally:
-        pra.constants.set("rir_hpf_enable", before)
+    peer_rooms(num_threads=1, rir_hpf_enable=False)
+    theirs = pra.ShoeBox(SIZE, fs=RATE, materials=pra.Material(0.3), max_order=30)
+    theirs.add_source(SOURCE)
+    theirs.add_microphone(MICROPHONE)
+    theirs.compute_rir()
     peer = theirs.rir[0][0][40:].astype(float) / (4 * math.pi)
     h = simulate()
     direct = rooms.anechoic(room(), source_m=SOURCE, sample_rate=RATE, taps=peer.size)[0]

@@ -20,20 +20,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eval.catalogue import METRICS
+from eval.outcome import Outcome, fault
 
-__all__ = ["STOI_RATE", "Outcome", "fault", "pesq_risk", "pesq_score", "stoi_rate_signal", "stoi_score"]
+__all__ = ["STOI_RATE", "pesq_risk", "pesq_score", "stoi_rate_signal", "stoi_score"]
 
 Signal = NDArray[np.float64]
-
-STEP = 2.0**-23
-"""One step of 24-bit audio. A signal that moves by less is silent, or constant where it has an offset."""
 
 RISK_S = 20.0
 """PESQ holds 50 utterances, each at least 0.2 s long and 0.2 s apart: shorter references cannot have more."""
@@ -41,31 +38,6 @@ RISK_S = 20.0
 STOI_RATE = 10000
 _STOI_SAMPLES = 4097  # 31 frames of 256, hop 128: overlap-added and framed again they give the 30 of one segment
 _ESTOI_SEED = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one metric on one pair: a value, or a status and the reason why there is none."""
-
-    value: float | None
-    status: str = "ok"
-    reason: str | None = None
-    flags: tuple[str, ...] = ()
-
-
-def fault(signal: ArrayLike) -> str | None:
-    """Why a signal cannot be scored: `empty`, `nan`, `inf`, `silent` or `constant`. None for a usable one."""
-    x = np.asarray(signal)
-    if x.size == 0:
-        return "empty"
-    low, high = float(x.min()), float(x.max())
-    if np.isnan(low) or np.isnan(high):
-        return "nan"
-    if np.isinf(low) or np.isinf(high):
-        return "inf"
-    if high - low >= STEP:
-        return None
-    return "silent" if max(-low, high) < STEP else "constant"
 
 
 def pesq_risk(reference: ArrayLike, sample_rate: int) -> bool:

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from eval import catalogue, distortion, perceptual
 from eval.catalogue import HEADLINE, Metric
-from eval.perceptual import Outcome
+from eval.outcome import Outcome, fault
 
 __all__ = ["PairScore", "direct", "score_pair"]
 
@@ -155,7 +155,7 @@ def _resample(signal: Signal, from_rate: int, to_rate: int) -> Signal:
 
 
 def _unusable(s: Signal, sample_rate: int) -> str | None:
-    reason = perceptual.fault(s)
+    reason = fault(s)
     return reason or ("too_short" if len(s) < MIN_REFERENCE_S * sample_rate else None)
 
 
@@ -163,7 +163,7 @@ def _deliver(s: Signal, e: Signal, sample_rate: int, estimate_rate: int) -> _Del
     """The length rule, the rate rule and the diagnostics."""
     out = _Delivered(resampled=estimate_rate != sample_rate)
     out.flags = (f"estimate_rate={estimate_rate}",) if out.resampled else ()
-    out.reason = perceptual.fault(e)
+    out.reason = fault(e)
     if out.reason in ("empty", "nan", "inf"):  # anywhere, even in what would be cut off: such a system is broken
         return out
     if out.resampled:
@@ -171,7 +171,7 @@ def _deliver(s: Signal, e: Signal, sample_rate: int, estimate_rate: int) -> _Del
     out.length_delta = len(e) - len(s)
     out.wrong_length = abs(out.length_delta) > LENGTH_TOLERANCE_S * sample_rate
     e = np.pad(e[: len(s)], (0, max(0, len(s) - len(e))))
-    out.reason = perceptual.fault(e)
+    out.reason = fault(e)
     if out.reason is None:
         out.signal = e
         out.lag, inverted = _lag(s, e, round(LAG_S * sample_rate))

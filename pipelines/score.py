@@ -100,7 +100,7 @@ def isolated_if_risky(function: Callable[..., Any], **arguments: Any) -> Any:
 
     A metric that kills its process twice is `crashed`.
     """
-    from eval import perceptual
+    from eval import outcome, perceptual
 
     if function is not perceptual.pesq_score or not perceptual.pesq_risk(
         arguments["reference"], arguments["sample_rate"]
@@ -110,10 +110,10 @@ def isolated_if_risky(function: Callable[..., Any], **arguments: Any) -> Any:
         try:
             return isolate.call(function, timeout_s=PESQ_TIMEOUT_S, **arguments)
         except isolate.TimedOut:
-            return perceptual.Outcome(None, "timeout", "pesq")
+            return outcome.Outcome(None, "timeout", "pesq")
         except isolate.Crashed as crash:
             if attempt == 2:
-                return perceptual.Outcome(None, "crashed", str(crash).rsplit(" ", 1)[-1])
+                return outcome.Outcome(None, "crashed", str(crash).rsplit(" ", 1)[-1])
     raise AssertionError("unreachable")
 
 

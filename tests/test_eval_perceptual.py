@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from eval import perceptual
 from eval.catalogue import METRICS
-from eval.perceptual import Outcome, fault, pesq_risk, pesq_score, stoi_score
+from eval.outcome import Outcome, fault
+from eval.perceptual import pesq_risk, pesq_score, stoi_score
 
 Signal = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eval import perceptual
 from eval.catalogue import HEADLINE, METRICS
-from eval.perceptual import Outcome
+from eval.outcome import Outcome
 from eval.score import PairScore, direct, score_pair
 from manifests import schema
 

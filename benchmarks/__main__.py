@@ -1,4 +1,4 @@
-"""`python -m benchmarks rooms|render|score|engine|all [--json] [--rounds N] [--quick]`.
+"""`python -m benchmarks rooms|render|score|stoi|engine|all [--json] [--rounds N] [--quick]`.
 
 Prints a table or, with `--json`, one JSON object per benchmark:
 `{"benchmark": ..., "machine": {...}, "corpus": {...}, "results": {key: {"ours_ms", "peer_ms", "peer", "ratio", ...}}}`.
@@ -19,7 +19,7 @@ from benchmarks import measure
 
 __all__ = ["NAMES", "main", "report"]
 
-NAMES = ("rooms", "render", "score", "engine")
+NAMES = ("rooms", "render", "score", "stoi", "engine")
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 7
 

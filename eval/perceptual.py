@@ -1,26 +1,23 @@
-"""PESQ, STOI and ESTOI of one pair, with every way they can fail turned into a status.
+"""PESQ of one pair, whole or in pieces, with every way it can fail turned into a status.
 
 Conventions
     Signals are one-dimensional, of equal length, at `sample_rate` Hz; nothing is aligned or normalised here. An
-    `Outcome` is `ok` with a value; `floor` with the metric's floor where the estimate is at fault; `excluded_ref` or
-    `too_short` without a value where the reference is. PESQ is MOS-LQO, STOI and ESTOI lie in -1..1; higher is
-    better.
+    `Outcome` is `ok` with a value; `floor` with the metric's floor where the estimate is at fault; `excluded_ref`
+    without a value where the reference is. Values are MOS-LQO; higher is better.
 
-The libraries report the same faults as exceptions (`NoUtterancesError`, "cannot convert float NaN to integer"), as a
-number (1e-5 for fewer than 30 frames) or not at all (0.0 for silence). Where PESQ gives up on a pair, the reference
-is scored against itself: some references are refused in wide band even then, and that must cost no system anything.
+The library reports faults as exceptions of three kinds ("cannot convert float NaN to integer" among them). Where it
+gives up on a pair, the reference is scored against itself: some references are refused in wide band even then, and that
+must cost no system anything.
 
 PESQ: ITU-T P.862, P.862.1, P.862.2; package `pesq`, which keeps global state (one thread per process) and holds 50
-utterances: a reference with more overruns its arrays and can kill the process, see `pesq_risk`. STOI: Taal, Hendriks,
-Heusdens and Jensen (2011). ESTOI: Jensen and Taal (2016). Package `pystoi`.
+utterances: a reference with more overruns its arrays and can kill the process, see `pesq_risk`. `pesq_in_pieces` cuts
+long recordings in pauses of the reference instead; that is a metric of its own, because PESQ is not additive: it aligns
+and weights over the whole of what it is given, and P.862 was validated on 8 to 30 s.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,16 +25,16 @@ from numpy.typing import ArrayLike, NDArray
 from eval.catalogue import METRICS
 from eval.outcome import Outcome, fault
 
-__all__ = ["STOI_RATE", "pesq_risk", "pesq_score", "stoi_rate_signal", "stoi_score"]
+__all__ = ["pesq_in_pieces", "pesq_risk", "pesq_score"]
 
 Signal = NDArray[np.float64]
 
 RISK_S = 20.0
 """PESQ holds 50 utterances, each at least 0.2 s long and 0.2 s apart: shorter references cannot have more."""
 
-STOI_RATE = 10000
-_STOI_SAMPLES = 4097  # 31 frames of 256, hop 128: overlap-added and framed again they give the 30 of one segment
-_ESTOI_SEED = 0
+PIECE_S = (8.0, 18.0)
+_PAUSE_S = 0.2  # how much silence is looked for around a cut
+_FRAME_S = 0.02
 
 
 def pesq_risk(reference: ArrayLike, sample_rate: int) -> bool:
@@ -55,44 +52,64 @@ def pesq_score(*, reference: ArrayLike, estimate: ArrayLike, sample_rate: int, m
     floor = METRICS[f"pesq_{mode}"].floor
     if early := _faulty(s, e, floor):
         return early
-    return _attempt(lambda x: _pesq(s, x, sample_rate, mode), s, e, floor)
+    return _attempt(s, e, sample_rate, mode, floor)
 
 
-def stoi_score(*, reference: ArrayLike, estimate: ArrayLike, sample_rate: int, extended: bool) -> Outcome:
-    """STOI, or ESTOI if `extended`. Reproducible: ESTOI's noise has a fixed seed, and numpy's global state is left as
-    it was.
+def pesq_in_pieces(*, reference: ArrayLike, estimate: ArrayLike, sample_rate: int, mode: str) -> Outcome:
+    """PESQ of pieces of 8 to 18 s, averaged with their durations as weights; below 20 s, `pesq_score` of the whole.
+
+    A piece in which the reference has no utterance is left out; one that the estimate fails counts as the floor.
     """
     s, e = _pair(reference, estimate)
-    floor = METRICS["estoi" if extended else "stoi"].floor
+    if not pesq_risk(s, sample_rate):
+        return pesq_score(reference=s, estimate=e, sample_rate=sample_rate, mode=mode)
+    floor = METRICS[f"pesq_{mode}"].floor
     if early := _faulty(s, e, floor):
         return early
-    if len(s) * STOI_RATE <= (_STOI_SAMPLES - 1) * sample_rate:
-        return Outcome(None, "too_short", "under_30_frames")  # pystoi fails in several ways below
-    return _attempt(lambda x: _stoi(s, x, sample_rate, extended), s, e, floor)
+    values: list[tuple[float, float]] = []
+    floored = 0
+    for begin, end in pieces(s, sample_rate):
+        part = pesq_score(reference=s[begin:end], estimate=e[begin:end], sample_rate=sample_rate, mode=mode)
+        if part.value is not None:
+            values.append((part.value, end - begin))
+            floored += part.status == "floor"
+    if not values:
+        return Outcome(None, "excluded_ref", "no_utterances")
+    if floored == len(values):
+        return Outcome(floor, "floor", "undefined")
+    scores, weights = np.transpose(values)
+    return Outcome(float(np.average(scores, weights=weights)), flags=("floored_pieces",) if floored else ())
 
 
-def stoi_rate_signal(signal: ArrayLike, sample_rate: int) -> Signal:
-    """The signal at 10 kHz as `pystoi` resamples it: STOI and ESTOI can then share the work and keep their values."""
-    from pystoi.utils import resample_oct
-
-    x = np.asarray(signal, dtype=np.float64)
-    return x if sample_rate == STOI_RATE else resample_oct(x, STOI_RATE, sample_rate)
+def pieces(reference: ArrayLike, sample_rate: int) -> Iterator[tuple[int, int]]:
+    """Where to cut: (begin, end) in samples, 8 to 18 s each, in the quietest 0.2 s of the reference that allows it."""
+    s = np.asarray(reference, dtype=np.float64)
+    frame = round(_FRAME_S * sample_rate)
+    power = np.square(s[: s.size // frame * frame]).reshape(-1, frame).sum(axis=1)
+    width = round(_PAUSE_S / _FRAME_S)
+    quiet = np.convolve(power, np.ones(width), mode="same")  # at frame i: the 0.2 s around its beginning
+    least, most = (round(seconds / _FRAME_S) for seconds in PIECE_S)
+    begin = 0
+    while len(power) - begin > most:
+        last = min(begin + most, len(power) - least)
+        cut = begin + least + int(np.argmin(quiet[begin + least : last + 1]))
+        yield begin * frame, cut * frame
+        begin = cut
+    yield begin * frame, s.size
 
 
 class _Refused(Exception):
     """The library gave no number for this pair; the argument is the reason."""
 
 
-def _attempt(score: Callable[[Signal], float], s: Signal, e: Signal, floor: float) -> Outcome:
-    """`score(e)`; where it is refused, the reference is at fault if `score(s)` is refused too, else the estimate."""
+def _attempt(s: Signal, e: Signal, sample_rate: int, mode: str, floor: float) -> Outcome:
+    """PESQ of the pair; where it is refused, the reference is at fault if it is refused too, else the estimate."""
     try:
-        return Outcome(score(e))
+        return Outcome(_pesq(s, e, sample_rate, mode))
     except _Refused as refusal:
         reason = str(refusal)
-    if reason == "under_30_frames":  # counted on the reference alone
-        return Outcome(None, "too_short", reason)
     try:
-        score(s)
+        _pesq(s, s, sample_rate, mode)
     except _Refused as refusal:
         return Outcome(None, "excluded_ref", str(refusal))
     return Outcome(floor, "floor", reason)
@@ -112,33 +129,6 @@ def _pesq(s: Signal, e: Signal, sample_rate: int, mode: str) -> float:
         if "NaN" not in str(error):
             raise
         raise _Refused("undefined") from None  # the C code returned NaN, which its wrapper takes for an error code
-
-
-def _stoi(s: Signal, e: Signal, sample_rate: int, extended: bool) -> float:
-    from pystoi import stoi
-
-    try:
-        with _seeded(_ESTOI_SEED), warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
-            value = float(stoi(s, e, sample_rate, extended=extended))
-    except RuntimeWarning:
-        raise _Refused("under_30_frames") from None
-    if not np.isfinite(value):
-        raise _Refused("undefined")
-    return value
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """numpy's global generator at `seed` inside, as it was afterwards. ESTOI draws from it to avoid divisions by
-    zero.
-    """
-    state: Any = np.random.get_state()  # noqa: NPY002 - the library uses the global generator
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
 
 
 def _faulty(s: Signal, e: Signal, floor: float) -> Outcome | None:

@@ -29,13 +29,14 @@ __all__ = ["encode"]
 
 Integers = NDArray[np.int64]
 Samples = NDArray[np.int32]
-Words = NDArray[np.uint32]
-State = tuple[Any, Any, Any]  # word that is being filled, the last 64 bits written, how many of them are in that word
+Bytes = NDArray[np.uint8]
+State = tuple[Any, Any, Any]  # whole bytes, the bits after them (first of 64), how many those are (under 8); all uint64
 
 ORDER = 8
 PRECISION = 15  # bits of a coefficient
 PARTITION_ORDER = 5
 MOST_RICE = 30
+MOST_BITS = 56  # that are put at once
 _SIZE_CODES = {16: 4, 24: 6}
 _RATE_CODES = {8000: 4, 16000: 5, 22050: 6, 24000: 7, 32000: 8, 44100: 9, 48000: 10, 96000: 11}
 _BLOCK_CODES = {2048: 11, 4096: 12}
@@ -55,9 +56,8 @@ def encode(samples: Samples, *, sample_rate: int, bits: int) -> bytes:
     block = 2048 if sample_rate <= 24000 else 4096
     codes = np.array([_BLOCK_CODES[block], _RATE_CODES.get(sample_rate, 0), _SIZE_CODES[bits]])
     x = np.ascontiguousarray(samples, dtype=np.int32)
-    words, size = _stream(x, block, bits, codes, _window(block), *_crc_tables())
-    frames: NDArray[np.uint8] = words[: -(-size // 4)].byteswap(inplace=True).view(np.uint8)[:size]
-    return b"".join([_header(x, sample_rate, bits, block), frames.data])
+    data, size = _stream(x, block, bits, codes, _window(block), *_crc_tables())
+    return b"".join([_header(x, sample_rate, bits, block), data[:size].data])
 
 
 def _header(x: Samples, sample_rate: int, bits: int, block: int) -> bytes:
@@ -68,10 +68,10 @@ def _header(x: Samples, sample_rate: int, bits: int, block: int) -> bytes:
 
 
 @functools.cache
-def _window(block: int) -> Integers:
+def _window(block: int) -> Samples:
     """Welch's parabola in units of 2^-15."""
     place = (2.0 * np.arange(block) - (block - 1)) / (block + 1)
-    return np.asarray(np.rint(2**15 * (1.0 - place * place)), dtype=np.int64)
+    return np.asarray(np.rint(2**15 * (1.0 - place * place)), dtype=np.int32)
 
 
 @functools.cache
@@ -92,85 +92,91 @@ def _crc(byte: int, polynomial: int, width: int) -> int:
     return rest
 
 
-# Bits, most significant first. A word holds 32 of them.
+# Bits, most significant first
 
 
 @numba.njit()
-def _put(words: Words, state: State, value: int, bits: int) -> State:
-    """Append the `bits` (1 to 32) lowest of `value`, which must be all it has."""
-    at, last, filled = state
-    last = (last << np.uint64(bits)) | np.uint64(value)
+def _put(data: Bytes, state: State, value: int, bits: int) -> State:
+    """Append the `bits` (1 to `MOST_BITS`) lowest of `value`, which must be all it has.
+
+    Eight bytes are stored, so that those that are begun stand there too, and the next store writes over what is behind.
+    """
+    at, begun, filled = state
     filled += np.uint64(bits)
-    words[at] = np.uint32((last << (np.uint64(64) - filled)) >> np.uint64(32))
-    return at + np.int64(filled >> np.uint64(5)), last, filled & np.uint64(31)
+    begun |= np.uint64(value) << (np.uint64(64) - filled)
+    for place in range(8):  # which compiles to one store
+        data[at + np.uint64(place)] = np.uint8(begun >> np.uint64(56 - 8 * place))
+    return at + (filled >> np.uint64(3)), begun << (filled & np.uint64(0x38)), filled & np.uint64(7)
 
 
 @numba.njit()
-def _stored(words: Words, state: State) -> int:
-    """The number of bytes so far; those of the word that is being filled are stored."""
-    at, last, filled = state
-    if filled:
-        words[at] = np.uint32((last << (np.uint64(64) - filled)) >> np.uint64(32))
-    return int(4 * at + np.int64(filled + np.uint64(7)) // 8)
+def _stored(state: State) -> int:
+    """The number of bytes so far, with one that is begun."""
+    at, _, filled = state
+    return np.int64(at) + (filled > 0)
 
 
 @numba.njit()
-def _put_signed(words: Words, state: State, value: int, bits: int) -> State:
-    return _put(words, state, value & ((1 << bits) - 1), bits)
+def _put_signed(data: Bytes, state: State, value: int, bits: int) -> State:
+    return _put(data, state, value & ((1 << bits) - 1), bits)
 
 
 @numba.njit()
-def _put_zeros(words: Words, state: State, count: int) -> State:
+def _put_zeros(data: Bytes, state: State, count: int) -> State:
     while count > 0:
-        state = _put(words, state, 0, min(count, 32))
-        count -= 32
+        state = _put(data, state, 0, min(count, MOST_BITS))
+        count -= MOST_BITS
     return state
 
 
 @numba.njit()
-def _put_rice(words: Words, state: State, folded: Integers, parameter: int) -> State:
-    """Each number as its quotient by 2^parameter in unary and the rest in binary: zeros, a one, `parameter` bits."""
+def _put_rice(data: Bytes, state: State, folded: Samples, parameter: int) -> State:
+    """Each number as its quotient by 2^parameter in unary and the rest in binary: zeros, a one, `parameter` bits.
+
+    Two at once, where they fit: what is put waits for what was put before.
+    """
     k = np.uint64(parameter)
     one = np.uint64(1) << k
-    for value in folded:
-        rest = int(one | (np.uint64(value) & (one - np.uint64(1))))
-        width = (value >> parameter) + parameter + 1
-        if width > 32:
-            state = _put_zeros(words, state, width - parameter - 1)
-            width = parameter + 1
-        state = _put(words, state, rest, width)
+    for i in range(folded.size >> 1):
+        a, b = np.uint64(folded[2 * i]), np.uint64(folded[2 * i + 1])
+        width_b = (b >> k) + np.uint64(1) + k
+        width = (a >> k) + np.uint64(1) + k + width_b
+        if width <= MOST_BITS:
+            rests = (one | a & (one - np.uint64(1))) << width_b | one | b & (one - np.uint64(1))
+            state = _put(data, state, rests, width)
+        else:
+            state = _put_rice_one(data, state, a, k)
+            state = _put_rice_one(data, state, b, k)
+    if folded.size & 1:
+        state = _put_rice_one(data, state, np.uint64(folded[-1]), k)
     return state
 
 
 @numba.njit()
-def _byte(words: Words, index: int) -> int:
-    return int(np.int64(words[index >> 2]) >> (24 - 8 * (index & 3)) & 255)
+def _put_rice_one(data: Bytes, state: State, value: np.uint64, k: np.uint64) -> State:
+    state = _put_zeros(data, state, np.int64(value >> k))
+    return _put(data, state, np.uint64(1) << k | value & ((np.uint64(1) << k) - np.uint64(1)), k + np.uint64(1))
 
 
 @numba.njit()
-def _crc_8(words: Words, start: int, stop: int, table: Integers) -> int:
+def _crc_8(data: Bytes, start: int, stop: int, table: Integers) -> int:
     crc = 0
     for index in range(start, stop):
-        crc = table[crc ^ _byte(words, index)]
+        crc = table[crc ^ data[index]]
     return crc
 
 
 @numba.njit()
-def _crc_16(words: Words, start: int, stop: int, tables: Integers) -> int:
-    """Bytes up to a whole word and after the last pair of words one by one, eight at a time between."""
+def _crc_16(data: Bytes, start: int, stop: int, tables: Integers) -> int:
+    """Eight bytes at a time, and the last ones one by one."""
     crc = 0
-    whole = min(stop, -(-start // 4) * 4)
-    for index in range(start, whole):
-        crc = (crc << 8 & 0xFFFF) ^ tables[0, crc >> 8 ^ _byte(words, index)]
-    pairs = whole + (stop - whole) // 8 * 8
-    for at in range(whole // 4, pairs // 4, 2):
-        a, b = np.int64(words[at]), np.int64(words[at + 1])
-        lower = tables[3, b >> 24] ^ tables[2, b >> 16 & 255] ^ tables[1, b >> 8 & 255] ^ tables[0, b & 255]
-        upper = tables[5, a >> 8 & 255] ^ tables[4, a & 255] ^ lower
-        top = (a >> 16) ^ crc
-        crc = tables[7, top >> 8] ^ tables[6, top & 255] ^ upper
-    for index in range(pairs, stop):
-        crc = (crc << 8 & 0xFFFF) ^ tables[0, crc >> 8 ^ _byte(words, index)]
+    eights = start + (stop - start) // 8 * 8
+    for at in range(start, eights, 8):
+        later = tables[5, data[at + 2]] ^ tables[4, data[at + 3]] ^ tables[3, data[at + 4]] ^ tables[2, data[at + 5]]
+        later ^= tables[1, data[at + 6]] ^ tables[0, data[at + 7]]
+        crc = tables[7, data[at] ^ crc >> 8] ^ tables[6, data[at + 1] ^ crc & 255] ^ later
+    for index in range(eights, stop):
+        crc = (crc << 8 & 0xFFFF) ^ tables[0, crc >> 8 ^ data[index]]
     return crc
 
 
@@ -179,58 +185,58 @@ def _crc_16(words: Words, start: int, stop: int, tables: Integers) -> int:
 
 @kernel()
 def _stream(
-    x: Samples, block: int, bits: int, codes: Integers, window: Integers, crc_8: Integers, crc_16: Integers
-) -> tuple[Words, int]:
-    """All frames, as words and a number of bytes."""
+    x: Samples, block: int, bits: int, codes: Integers, window: Samples, crc_8: Integers, crc_16: Integers
+) -> tuple[Bytes, int]:
+    """All frames, in as many of the bytes as it says."""
     channels, samples = x.shape
     frames = -(-samples // block)
-    words = np.empty(channels * (samples * bits // 32 + 1) + frames * (8 + channels) + 1, np.uint32)
-    state: State = (np.int64(0), np.uint64(0), np.uint64(0))
+    data = np.empty(channels * (samples * bits // 8 + 1) + frames * (18 + 3 * channels) + 8, np.uint8)
+    state: State = (np.uint64(0), np.uint64(0), np.uint64(0))
     padded = np.zeros(ORDER + block, np.int32)
-    folded = np.empty(block, np.int64)
+    folded = np.empty(block, np.int32)
     for number in range(frames):
-        start, size = _stored(words, state), min(block, samples - number * block)
-        state = _put_frame_header(words, state, number, channels, size, block, codes)
-        state = _put(words, state, _crc_8(words, start, _stored(words, state), crc_8), 8)
+        start, size = _stored(state), min(block, samples - number * block)
+        state = _put_frame_header(data, state, number, channels, size, block, codes)
+        state = _put(data, state, _crc_8(data, start, _stored(state), crc_8), 8)
         for channel in range(channels):
             for i in range(size):
                 padded[i + ORDER] = x[channel, number * block + i]
-            state = _put_subframe(words, state, padded[: ORDER + size], bits, window, folded[:size])
-        state = _put_zeros(words, state, int(-np.int64(state[2]) % 8))
-        state = _put(words, state, _crc_16(words, start, _stored(words, state), crc_16), 16)
-    return words, _stored(words, state)
+            state = _put_subframe(data, state, padded[: ORDER + size], bits, window, folded[:size])
+        state = _put_zeros(data, state, -np.int64(state[2]) % 8)
+        state = _put(data, state, _crc_16(data, start, _stored(state), crc_16), 16)
+    return data, _stored(state)
 
 
 @numba.njit()
 def _put_frame_header(
-    words: Words, state: State, number: int, channels: int, size: int, block: int, codes: Integers
+    data: Bytes, state: State, number: int, channels: int, size: int, block: int, codes: Integers
 ) -> State:
-    state = _put(words, state, 0xFFF8, 16)  # blocks of one size, counted
-    state = _put(words, state, (codes[0] if size == block else 7) << 4 | codes[1], 8)
-    state = _put(words, state, (channels - 1) << 4 | codes[2] << 1, 8)
+    state = _put(data, state, 0xFFF8, 16)  # blocks of one size, counted
+    state = _put(data, state, (codes[0] if size == block else 7) << 4 | codes[1], 8)
+    state = _put(data, state, (channels - 1) << 4 | codes[2] << 1, 8)
     if number < 1 << 7:
-        state = _put(words, state, number, 8)
+        state = _put(data, state, number, 8)
     else:
         more = 1  # bytes of six bits after the first, as UTF-8 writes a number
         while number >> (5 * more + 6):
             more += 1
         first = (0xFF00 >> (more + 1)) & 255
-        state = _put(words, state, first | number >> (6 * more), 8)
+        state = _put(data, state, first | number >> (6 * more), 8)
         for place in range(more - 1, -1, -1):
-            state = _put(words, state, 0x80 | (number >> (6 * place) & 63), 8)
+            state = _put(data, state, 0x80 | (number >> (6 * place) & 63), 8)
     if size != block:
-        state = _put(words, state, size - 1, 16)
+        state = _put(data, state, size - 1, 16)
     return state
 
 
 @numba.njit()
-def _put_subframe(words: Words, state: State, padded: Samples, bits: int, window: Integers, folded: Integers) -> State:
+def _put_subframe(data: Bytes, state: State, padded: Samples, bits: int, window: Samples, folded: Samples) -> State:
     """One channel of one block: `padded` begins with `ORDER` values that are not of it."""
     x = padded[ORDER:]
     wasted, changes = _low_zeros(x)
     if not changes:
-        state = _put_kind(words, state, 0, 0)
-        return _put_signed(words, state, x[0], bits)
+        state = _put_kind(data, state, 0, 0)
+        return _put_signed(data, state, x[0], bits)
     if wasted:
         for i in range(x.size):
             x[i] >>= wasted
@@ -238,38 +244,38 @@ def _put_subframe(words: Words, state: State, padded: Samples, bits: int, window
     coefficients, shift, order = _predictor(padded, window, folded)
     partition_order, parameters, size = _partitions(folded, order)
     if size + 64 + order * (bits + PRECISION) > x.size * bits:
-        state = _put_kind(words, state, 1, wasted)
+        state = _put_kind(data, state, 1, wasted)
         for value in x:
-            state = _put_signed(words, state, value, bits)
+            state = _put_signed(data, state, value, bits)
         return state
-    state = _put_kind(words, state, 31 + order if order == ORDER else 8 + order, wasted)
+    state = _put_kind(data, state, 31 + order if order == ORDER else 8 + order, wasted)
     for value in x[:order]:
-        state = _put_signed(words, state, value, bits)
+        state = _put_signed(data, state, value, bits)
     if order == ORDER:
-        state = _put(words, state, (PRECISION - 1) << 5 | shift, 9)
+        state = _put(data, state, (PRECISION - 1) << 5 | shift, 9)
         for value in coefficients:
-            state = _put_signed(words, state, value, PRECISION)
-    state = _put(words, state, 1 << 4 | partition_order, 6)
+            state = _put_signed(data, state, value, PRECISION)
+    state = _put(data, state, 1 << 4 | partition_order, 6)
     width = x.size >> partition_order
     for part in range(1 << partition_order):
-        state = _put(words, state, parameters[part], 5)
-        state = _put_rice(words, state, folded[max(order, part * width) : (part + 1) * width], parameters[part])
+        state = _put(data, state, parameters[part], 5)
+        state = _put_rice(data, state, folded[max(order, part * width) : (part + 1) * width], parameters[part])
     return state
 
 
 @numba.njit()
-def _put_kind(words: Words, state: State, kind: int, wasted: int) -> State:
-    state = _put(words, state, kind << 1 | (wasted > 0), 8)
-    return _put(words, state, 1, wasted) if wasted else state
+def _put_kind(data: Bytes, state: State, kind: int, wasted: int) -> State:
+    state = _put(data, state, kind << 1 | (wasted > 0), 8)
+    return _put(data, state, 1, wasted) if wasted else state
 
 
 @numba.njit()
 def _low_zeros(x: Samples) -> tuple[int, bool]:
     """Low bits that are zero in every sample, and whether two samples differ."""
-    used = changed = 0
+    used = changed = np.int32(0)
     for i in range(x.size):
-        used |= x[i]
-        changed |= x[i] ^ x[0]
+        used = np.int32(used | x[i])
+        changed = np.int32(changed | x[i] ^ x[0])
     count = 0
     while used and not used >> count & 1:
         count += 1
@@ -280,7 +286,7 @@ def _low_zeros(x: Samples) -> tuple[int, bool]:
 
 
 @numba.njit()
-def _predictor(padded: Samples, window: Integers, folded: Integers) -> tuple[Integers, int, int]:
+def _predictor(padded: Samples, window: Samples, folded: Samples) -> tuple[Integers, int, int]:
     """Coefficients (ORDER,), shift and order of the better predictor; its folded residual is left in `folded`."""
     sums = _difference_sums(padded[ORDER:])
     order = 0
@@ -305,15 +311,15 @@ def _difference_sums(x: Samples) -> tuple[int, int, int, int, int]:
     for i in range(x.size - 4):
         a, b, c, d, e = x[i + 4], x[i + 3], x[i + 2], x[i + 1], x[i]
         sum_0 += abs(a)
-        sum_1 += abs(a - b)
-        sum_2 += abs(a - 2 * b + c)
-        sum_3 += abs(a - 3 * b + 3 * c - d)
-        sum_4 += abs(a - 4 * b + 6 * c - 4 * d + e)
+        sum_1 += abs(np.int32(a - b))
+        sum_2 += abs(np.int32(a - 2 * b + c))
+        sum_3 += abs(np.int32(a - 3 * b + 3 * c - d))
+        sum_4 += abs(np.int32(a - 4 * b + 6 * c - 4 * d + e))
     return sum_0, sum_1, sum_2, sum_3, sum_4
 
 
 @numba.njit()
-def _linear_prediction(x: Samples, window: Integers) -> tuple[Integers, int]:
+def _linear_prediction(x: Samples, window: Samples) -> tuple[Integers, int]:
     """Coefficients in units of 2^-shift; the shift is -1 where there are none that fit."""
     coefficients = np.zeros(ORDER, np.int64)
     found = _levinson(_correlation(x, window))
@@ -331,17 +337,20 @@ def _linear_prediction(x: Samples, window: Integers) -> tuple[Integers, int]:
 
 
 @numba.njit()
-def _correlation(x: Samples, window: Integers) -> Integers:
+def _correlation(x: Samples, window: Samples) -> Integers:
     """Lags 0 to ORDER of the windowed block: 24 bits squared, 4096 times, are 60 bits."""
-    y = np.empty(x.size, np.int32)
+    y = np.zeros(x.size + 2, np.int32)
     for i in range(x.size):
         y[i] = x[i] * window[i] >> 15
     lags = np.empty(ORDER + 1, np.int64)
-    for lag in range(ORDER + 1):
-        total = 0
-        for i in range(x.size - lag):
-            total += int(y[i + lag]) * int(y[i])
-        lags[lag] = total
+    for lag in range(0, ORDER + 1, 3):
+        total_0 = total_1 = total_2 = 0
+        for i in range(x.size - lag):  # the zeros behind y count for nothing
+            here = np.int64(y[i])
+            total_0 += here * y[i + lag]
+            total_1 += here * y[i + lag + 1]
+            total_2 += here * y[i + lag + 2]
+        lags[lag], lags[lag + 1], lags[lag + 2] = total_0, total_1, total_2
     return lags
 
 
@@ -368,19 +377,21 @@ def _levinson(lags: Integers) -> NDArray[np.float64]:
 
 
 @numba.njit()
-def _fold(padded: Samples, coefficients: Integers, shift: int, order: int, folded: Integers) -> tuple[int, int]:
-    """The folded residual into `folded`; its sum from `order` on, and a number at least as large as any of it."""
-    c0, c1, c2, c3 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
-    c4, c5, c6, c7 = coefficients[4], coefficients[5], coefficients[6], coefficients[7]
+def _fold(padded: Samples, coefficients: Integers, shift: int, order: int, folded: Samples) -> tuple[int, int]:
+    """The folded residual into `folded`, from `order` on; its sum, and a number at least as large as any of it."""
+    c = coefficients.astype(np.int32)  # times a sample: 32 bits by 32, of which processors do many at once
+    c0, c1, c2, c3 = np.int64(c[0]), np.int64(c[1]), np.int64(c[2]), np.int64(c[3])
+    c4, c5, c6, c7 = np.int64(c[4]), np.int64(c[5]), np.int64(c[6]), np.int64(c[7])
     total = largest = 0
+    padded, folded = padded[order:], folded[order:]
     for i in range(folded.size):
         early = c0 * padded[i + 7] + c1 * padded[i + 6] + c2 * padded[i + 5] + c3 * padded[i + 4]
         late = c4 * padded[i + 3] + c5 * padded[i + 2] + c6 * padded[i + 1] + c7 * padded[i]
         rest = padded[i + ORDER] - ((early + late) >> shift)
-        folded[i] = rest << 1 ^ rest >> 63
-    for i in range(folded.size - order):
-        total += folded[i + order]
-        largest |= folded[i + order]
+        rest = rest << 1 ^ rest >> 63
+        folded[i] = np.int32(rest)
+        total += rest
+        largest |= rest
     return total, largest
 
 
@@ -388,7 +399,7 @@ def _fold(padded: Samples, coefficients: Integers, shift: int, order: int, folde
 
 
 @numba.njit()
-def _partitions(folded: Integers, order: int) -> tuple[int, Integers, int]:
+def _partitions(folded: Samples, order: int) -> tuple[int, Integers, int]:
     """Partition order, the parameter of each partition, and the bits that they take at most."""
     top = PARTITION_ORDER
     while top > 0 and (folded.size % (1 << top) or folded.size >> top <= ORDER):
@@ -411,7 +422,7 @@ def _partitions(folded: Integers, order: int) -> tuple[int, Integers, int]:
 
 
 @numba.njit()
-def _partition_sums(folded: Integers, order: int, top: int) -> Integers:
+def _partition_sums(folded: Samples, order: int, top: int) -> Integers:
     width = folded.size >> top
     sums = np.zeros(1 << top, np.int64)
     for part in range(1 << top):

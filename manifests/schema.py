@@ -45,6 +45,7 @@ __all__ = [
     "Panel",
     "Pattern",
     "Plan",
+    "Rating",
     "Room",
     "Score",
     "Segment",
@@ -450,10 +451,11 @@ class Mixture(Plan):
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One named output of a system."""
+    """One named output of a system: audio, or the text that it understood."""
 
     name: str
-    audio: Audio
+    audio: Audio | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -476,8 +478,11 @@ class Estimate:
 class Score:
     """One metric of one output of one system on one mixture.
 
-    `status` is one of `ok`, `ok_len`, `floor`, `excluded_ref`, `too_short`, `crashed`, `timeout`, `missing`, `error`;
-    `value` is null for those that give no number. `length_delta` and `lag` are in samples (estimate minus reference).
+    `status` is one of `ok`, `ok_len`, `floor`, `excluded_ref`, `too_short`, `crashed`, `timeout`, `missing`, `error`,
+    `skipped`; `value` is null for those that give no number. `reference` names the stem compared with. `length_delta`
+    and `lag` are in samples (estimate minus reference). `permutation` has for each reference the place of its estimate
+    among the outputs in order of their names, -1 for none; it is empty where nothing was permuted. `counts` holds what
+    a pooled metric is summed from.
     """
 
     system_id: str
@@ -492,8 +497,27 @@ class Score:
     resampler: str | None
     length_delta: int | None
     lag: int | None
+    permutation: list[int]
+    counts: list[KeyNumber]
     flags: list[str]
     metric_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rating:
+    """What people said of one system on one mixture: one rater's answer, or the mean of `n` of them.
+
+    `scale` names the question (`MOS`, `P.835 SIG`, `MUSHRA`, ...).
+    """
+
+    rating_id: str
+    system_id: str
+    mixture_id: str
+    scale: str
+    value: float
+    rater: str | None
+    n: int | None
+    std: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -578,6 +602,7 @@ TABLES: dict[str, type] = {
     "failed": Failed,
     "leaks": Leak,
     "findings": Finding,
+    "ratings": Rating,
 }
 
 Row = TypeVar("Row")

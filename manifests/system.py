@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -26,7 +26,9 @@ from manifests.errors import UserError
 from manifests.recipe import Strict, parse_yaml
 from manifests.schema import OUTPUT_VERSION, KeyText, System
 
-__all__ = ["BUILTINS", "SystemSpec", "identify", "load_system"]
+__all__ = ["BUILTINS", "ModuleSpec", "SystemSpec", "identify", "load_spec", "load_system", "needs_module"]
+
+Spec = TypeVar("Spec", bound="ModuleSpec")
 
 BUILTINS = {
     "unprocessed": "the mixture itself: every system must beat it",
@@ -37,29 +39,18 @@ BUILTINS = {
 }
 
 
-class SystemSpec(Strict):
-    """What is run, and under which name its scores appear."""
+class ModuleSpec(Strict):
+    """Python code of the user's, what it is called with, and the files that are part of it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    kind: Literal["builtin", "python"] = "python"
     module: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
     sample_rate: Annotated[int, Field(ge=4000, le=192_000)] | None = None
     assets: list[str] = Field(default_factory=list)
-    num_gpus: Annotated[float, Field(ge=0)] = 0.0
-    timeout_s: Annotated[float, Field(gt=0)] = 600.0
     extra: str | None = None
     licence: str | None = None
     url: str | None = None
     folder: str | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> SystemSpec:
-        if self.kind == "builtin" and self.name not in BUILTINS:
-            raise ValueError(f"unknown builtin system '{self.name}'{ids.nearest(self.name, BUILTINS)}")
-        if self.kind == "python" and (self.module is None or self.module.count(":") != 1):
-            raise ValueError(f"kind python needs module: 'module:factory', got {self.module!r}")
-        return self
 
     def resolved_settings(self) -> dict[str, Any]:
         """`settings` with the names of assets replaced by their full paths."""
@@ -68,6 +59,43 @@ class SystemSpec(Strict):
     def asset_path(self, path: str) -> str:
         """An asset's full path: relative ones are relative to the system's file."""
         return path if storage.is_url(path) or os.path.isabs(path) else storage.join(self.folder or ".", path)
+
+    def asset_digests(self) -> list[KeyText]:
+        """SHA-256 of every asset; UserError where one is not there."""
+        return [KeyText(path, self._asset_sha256(path)) for path in sorted(self.assets)]
+
+    def _asset_sha256(self, path: str) -> str:
+        full = self.asset_path(path)
+        if not storage.exists(full):
+            raise UserError(f"{self.what} '{self.name}': asset {full} does not exist")
+        return hashlib.sha256(storage.read_bytes(full)).hexdigest()
+
+    @property
+    def what(self) -> str:
+        """The word for it in messages."""
+        return "system"
+
+
+def needs_module(module: str | None, kind: str) -> None:
+    """ValueError unless `module` has the form `module:factory`."""
+    if module is None or module.count(":") != 1:
+        raise ValueError(f"kind {kind} needs module: 'module:factory', got {module!r}")
+
+
+class SystemSpec(ModuleSpec):
+    """What is run, and under which name its scores appear."""
+
+    kind: Literal["builtin", "python"] = "python"
+    num_gpus: Annotated[float, Field(ge=0)] = 0.0
+    timeout_s: Annotated[float, Field(gt=0)] = 600.0
+
+    @model_validator(mode="after")
+    def _complete(self) -> SystemSpec:
+        if self.kind == "builtin" and self.name not in BUILTINS:
+            raise ValueError(f"unknown builtin system '{self.name}'{ids.nearest(self.name, BUILTINS)}")
+        if self.kind == "python":
+            needs_module(self.module, self.kind)
+        return self
 
 
 SHIPPED = {
@@ -99,16 +127,21 @@ def load_system(name: str) -> SystemSpec:
         raise UserError(
             f"unknown system '{name}'{ids.nearest(name, [*BUILTINS, *SHIPPED])}; a system of your own is a YAML file"
         )
-    if not storage.exists(name):
-        raise UserError(f"{name}: no such system file")
-    spec: SystemSpec = parse_yaml(storage.read_bytes(name).decode("utf-8", errors="replace"), name, SystemSpec)
-    folder = name.rsplit("/", 1)[0] if storage.is_url(name) else os.path.dirname(os.path.abspath(name))
+    return load_spec(name, SystemSpec)
+
+
+def load_spec(path: str, model: type[Spec]) -> Spec:
+    """A spec from its YAML file, which its relative paths are relative to."""
+    if not storage.exists(path):
+        raise UserError(f"{path}: no such {model.__name__.removesuffix('Spec').lower()} file")
+    spec: Spec = parse_yaml(storage.read_bytes(path).decode("utf-8", errors="replace"), path, model)
+    folder = path.rsplit("/", 1)[0] if storage.is_url(path) else os.path.dirname(os.path.abspath(path))
     return spec.model_copy(update={"folder": folder})
 
 
 def identify(spec: SystemSpec, code_sha256: str | None) -> System:
     """The system's row: its id hashes settings, assets and code, so that a changed model is another system."""
-    assets = [KeyText(path, _asset_sha256(spec, path)) for path in sorted(spec.assets)]
+    assets = spec.asset_digests()
     code = [KeyText("code", code_sha256)] if code_sha256 else []
     said = spec.model_dump(mode="json", exclude={"folder", "licence", "url", "timeout_s", "num_gpus", "extra"})
     identity = ids.digest([said, [[a.key, a.value] for a in assets + code], OUTPUT_VERSION])
@@ -122,10 +155,3 @@ def identify(spec: SystemSpec, code_sha256: str | None) -> System:
         licence=spec.licence,
         url=spec.url,
     )
-
-
-def _asset_sha256(spec: SystemSpec, path: str) -> str:
-    full = spec.asset_path(path)
-    if not storage.exists(full):
-        raise UserError(f"system '{spec.name}': asset {full} does not exist")
-    return hashlib.sha256(storage.read_bytes(full)).hexdigest()

@@ -26,7 +26,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from manifests import ids, parquet, schema, storage
@@ -35,7 +35,7 @@ from manifests.schema import Dropped, Failed, Timing
 from pipelines import isolate
 from pipelines.console import Progress, warn
 
-__all__ = ["Counts", "Item", "Result", "Shard", "Stage", "is_done", "run", "run_shard"]
+__all__ = ["Counts", "Item", "Result", "Shard", "Stage", "Together", "is_done", "run", "run_shard", "run_together"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Item:
     payload: Any
     source_id: str | None = None
     seconds_audio: float | None = None
+    parts: tuple[Any, ...] = ()  # in `Together`: what each of the stages gets of it
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,26 @@ class Stage:
 
     def shard_digest(self, shard: Shard) -> str:
         return ids.digest([self.name, self.digest, shard.name, shard.rows, shard.digest])
+
+
+@dataclass(frozen=True)
+class Together:
+    """Stages over the same items, which are read once: each stage's rows go to files of its own, as if it ran alone.
+
+    `items(settings, shard name, indices of stages)` yields items with a part for each of these stages;
+    `work(settings, payload, ((index, part), ...))` returns a list of rows for each of them, and for a single one its
+    rows.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    items: Callable[[Any, str, tuple[int, ...]], Iterable[Item]]
+    work: Callable[[Any, Any, tuple[tuple[int, Any], ...]], list[Any]]
+    settings: Any
+    item_timeout_s: float = 600.0
+    label: str = ""
+    actors: bool = False
+    num_gpus: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,58 +160,106 @@ class Result:
 # ------------------------------------------------------------------------------------------ one shard, in a worker
 
 
-def run_shard(stage: Stage, shard: Shard, isolated: bool = False) -> Counts:
+def run_shard(stage: Stage | Together, shard: Shard, isolated: bool = False) -> Counts:
     """Run one shard and write it. A row that raises is recorded, never lost."""
     _settle_process()
-    began = time.perf_counter()
-    rows: list[Any] = []
-    dropped: list[Dropped] = []
-    failed: list[Failed] = []
-    timings: list[Timing] = []
-    done = 0
+    if isinstance(stage, Together):
+        return _run_joint(stage, shard, isolated)
+    ledger = _Ledger(stage, shard)
     for item in stage.items(stage.settings, shard):
-        start = time.perf_counter()
-        try:
-            rows += _work(stage, item, isolated)
-            done += 1
-        except Refused as refusal:
-            source = refusal.source_id or item.source_id
-            dropped.append(
-                Dropped(
-                    stage=stage.name,
-                    id=item.id,
-                    reason=refusal.reason,
-                    message=str(refusal),
-                    source_id=source,
-                    shard=shard.name,
-                )
-            )
-        except UserError:
-            raise
-        except Exception as error:  # noqa: BLE001 - an unexpected error costs one row, which says so
-            failed.append(_failure(stage, shard, item, error))
-        timings.append(
-            Timing(
-                stage=stage.name,
-                id=item.id,
-                system_id=stage.system_id,
-                seconds_compute=time.perf_counter() - start,
-                seconds_audio=item.seconds_audio,
-            )
+        _enter([ledger], item, functools.partial(_work, stage, item, isolated))
+    return ledger.commit()
+
+
+def _run_joint(together: Together, joint: Shard, isolated: bool) -> Counts:
+    """One shard of several stages. Isolated, each stage works by itself: what kills one costs the others nothing."""
+    ledgers = {index: _Ledger(together.stages[index], shard) for index, shard in joint.inputs}
+    for item in together.items(together.settings, joint.name, tuple(ledgers)):
+        shares = list(zip(ledgers, item.parts, strict=True))
+        for group in [[share] for share in shares] if isolated else [shares]:
+            arguments = (together.settings, item.payload, tuple(group))
+            work = functools.partial(together.work, *arguments)
+            if isolated:
+                work = functools.partial(isolate.call, together.work, *arguments, timeout_s=together.item_timeout_s)
+            _enter([ledgers[index] for index, _ in group], item, work)
+    return sum((ledger.commit() for ledger in ledgers.values()), Counts())
+
+
+def _enter(ledgers: Sequence[_Ledger], item: Item, work: Callable[[], list[Any]]) -> None:
+    """Do the work on one item and enter what became of it: a list of rows, or for several ledgers a list of those."""
+    start = time.perf_counter()
+    try:
+        found = work()
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - an unexpected error costs one row, which says so
+        for ledger in ledgers:
+            ledger.lose(item, error)
+    else:
+        for ledger, rows in zip(ledgers, found if len(ledgers) > 1 else [found], strict=True):
+            ledger.keep(rows)
+    for ledger in ledgers:
+        ledger.time(item, (time.perf_counter() - start) / len(ledgers))
+
+
+class _Ledger:
+    """What becomes of the items of one shard."""
+
+    def __init__(self, stage: Stage, shard: Shard) -> None:
+        self._stage, self._shard = stage, shard
+        self._rows: list[Any] = []
+        self._dropped: list[Dropped] = []
+        self._failed: list[Failed] = []
+        self._timings: list[Timing] = []
+        self._began = time.perf_counter()
+        self._done = 0
+
+    def keep(self, rows: list[Any]) -> None:
+        self._rows += rows
+        self._done += 1
+
+    def lose(self, item: Item, error: Exception) -> None:
+        """A row of `dropped` where a rule refused the item, else of `failed`."""
+        if not isinstance(error, Refused):
+            self._failed.append(_failure(self._stage, self._shard, item, error))
+            return
+        dropped = Dropped(
+            stage=self._stage.name,
+            id=item.id,
+            reason=error.reason,
+            message=str(error),
+            source_id=error.source_id or item.source_id,
+            shard=self._shard.name,
         )
-    counts = Counts(
-        rows_in=done + len(dropped) + len(failed),
-        rows_out=len(rows),
-        done=done,
-        dropped=Counter(d.reason for d in dropped),
-        failed=Counter(f.reason for f in failed),
-        seconds=time.perf_counter() - began,
-        seconds_audio=sum(item.seconds_audio or 0.0 for item in timings),
-    )
-    if counts.rows_in != shard.rows:
-        raise RuntimeError(f"{stage.name} {shard.name}: {shard.rows} rows were planned, {counts.rows_in} were found")
-    _commit(stage, shard, rows, dropped, failed, timings, counts)
-    return counts
+        self._dropped.append(dropped)
+
+    def time(self, item: Item, seconds: float) -> None:
+        timing = Timing(
+            stage=self._stage.name,
+            id=item.id,
+            system_id=self._stage.system_id,
+            seconds_compute=seconds,
+            seconds_audio=item.seconds_audio,
+        )
+        self._timings.append(timing)
+
+    def commit(self) -> Counts:
+        """Write the shard. Returns how many rows went in and what became of them."""
+        stage, shard = self._stage, self._shard
+        counts = Counts(
+            rows_in=self._done + len(self._dropped) + len(self._failed),
+            rows_out=len(self._rows),
+            done=self._done,
+            dropped=Counter(d.reason for d in self._dropped),
+            failed=Counter(f.reason for f in self._failed),
+            seconds=time.perf_counter() - self._began,
+            seconds_audio=sum(item.seconds_audio or 0.0 for item in self._timings),
+        )
+        if counts.rows_in != shard.rows:
+            found = f"{shard.rows} rows were planned, {counts.rows_in} were found"
+            raise RuntimeError(f"{stage.name} {shard.name}: {found}")
+        _commit(stage, shard, self._rows, self._dropped, self._failed, self._timings, counts)
+        return counts
 
 
 @functools.cache
@@ -316,24 +385,72 @@ def run(
     whether the share of failed rows is at most `budget`.
     """
     began = time.monotonic()
+    found = _settled(stage, shards, keep, retry_failed)
+    todo = [shard for shard in shards if found[shard.name] is None]
+    resumed = sum((c for c in found.values() if c), Counts())
+    with Progress(stage.label or stage.name, sum(s.rows for s in shards), resumed.rows_in, quiet) as progress:
+        fresh = _all(stage, todo, workers, progress)
+    return _result(resumed + fresh, fresh, len(shards), len(todo), time.monotonic() - began, budget)
+
+
+def run_together(
+    together: Together,
+    shards: Sequence[Sequence[Shard]],
+    *,
+    workers: int,
+    budget: float = 0.001,
+    retry_failed: bool = False,
+    quiet: bool = False,
+) -> list[Result]:
+    """`run` for several stages, with the shards of each; shards of one name are one piece of work."""
+    began = time.monotonic()
+    joint: dict[str, list[tuple[int, Shard]]] = {}
+    resumed: list[Counts] = []
+    for index, (stage, own) in enumerate(zip(together.stages, shards, strict=True)):
+        found = _settled(stage, own, (), retry_failed)
+        resumed.append(sum((c for c in found.values() if c), Counts()))
+        for shard in own:
+            if found[shard.name] is None:
+                joint.setdefault(shard.name, []).append((index, shard))
+    todo = [Shard(name, sum(s.rows for _, s in members), tuple(members)) for name, members in sorted(joint.items())]
+    done = sum((c.rows_in for c in resumed), 0)
+    with Progress(together.label or together.name, done + sum(s.rows for s in todo), done, quiet) as progress:
+        fresh = _all(together, todo, workers, progress)
+    seconds = time.monotonic() - began
+    results = []
+    for index, (stage, own) in enumerate(zip(together.stages, shards, strict=True)):
+        made = [shard for members in joint.values() for i, shard in members if i == index]
+        counts = [c for shard in made if (c := is_done(stage, shard))]
+        share = sum(shard.rows for shard in made) / max(fresh.rows_in, 1)
+        mine = replace(sum(counts, Counts()), seconds=fresh.seconds * share, seconds_audio=fresh.seconds_audio * share)
+        results.append(_result(resumed[index] + mine, mine, len(own), len(made), seconds, budget))
+    return results
+
+
+def _settled(
+    stage: Stage, shards: Sequence[Shard], keep: Collection[str], retry_failed: bool
+) -> dict[str, Counts | None]:
+    """The folder cleared of what is stale, and the counts of every shard that need not be run."""
     storage.sweep(stage.out)
     _remove_strangers(stage, {*keep, *(s.name for s in shards)})
     found = {shard.name: is_done(stage, shard) for shard in shards}
-    if retry_failed:
-        found = {name: None if counts and counts.failed else counts for name, counts in found.items()}
-    todo = [shard for shard in shards if found[shard.name] is None]
-    resumed = sum((c for c in found.values() if c), Counts())
+    return {name: None if counts and counts.failed and retry_failed else counts for name, counts in found.items()}
+
+
+def _all(stage: Stage | Together, todo: Sequence[Shard], workers: int, progress: Progress) -> Counts:
     fresh = Counts()
-    with Progress(stage.label or stage.name, sum(s.rows for s in shards), resumed.rows_in, quiet) as progress:
-        for counts in _in_process(stage, todo) if workers == 0 else _on_ray(stage, todo, workers):
-            fresh += counts
-            progress.advance(counts.rows_in)
-    total = resumed + fresh
+    for counts in _in_process(stage, todo) if workers == 0 else _on_ray(stage, todo, workers):
+        fresh += counts
+        progress.advance(counts.rows_in)
+    return fresh
+
+
+def _result(total: Counts, fresh: Counts, shards: int, todo: int, seconds: float, budget: float) -> Result:
     return Result(
         counts=total,
-        shards=len(shards),
-        shards_resumed=len(shards) - len(todo),
-        seconds=time.monotonic() - began,
+        shards=shards,
+        shards_resumed=shards - todo,
+        seconds=seconds,
         core_seconds=fresh.seconds,
         within_budget=sum(total.failed.values()) <= budget * max(total.rows_in, 1),
     )
@@ -348,7 +465,7 @@ def _remove_strangers(stage: Stage, names: Collection[str]) -> None:
             storage.remove(storage.join(stage.out, name))
 
 
-def _in_process(stage: Stage, shards: Iterable[Shard]) -> Iterator[Counts]:
+def _in_process(stage: Stage | Together, shards: Iterable[Shard]) -> Iterator[Counts]:
     for shard in shards:
         yield run_shard(stage, shard)
 
@@ -356,7 +473,7 @@ def _in_process(stage: Stage, shards: Iterable[Shard]) -> Iterator[Counts]:
 MAX_ATTEMPTS = 4
 
 
-def _on_ray(stage: Stage, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:
+def _on_ray(stage: Stage | Together, shards: Sequence[Shard], workers: int) -> Iterator[Counts]:
     """Keep a bounded number of shards in flight; run a shard again, item by item, where its worker died or hung."""
     if not shards:
         return
@@ -403,7 +520,7 @@ def _on_ray(stage: Stage, shards: Sequence[Shard], workers: int) -> Iterator[Cou
 class _Tasks:
     """Shards as Ray tasks: for stages without state."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage | Together) -> None:
         import ray
 
         self._ray = ray
@@ -431,7 +548,7 @@ class _Tasks:
 class _Runner:
     """A process that keeps what a stage loads (a model) from shard to shard."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage | Together) -> None:
         self.stage = stage
 
     def run(self, shard: Shard, isolated: bool) -> Counts:
@@ -441,7 +558,7 @@ class _Runner:
 class _Actors:
     """Shards through a pool of actors: for stages that hold a model. A dead actor is replaced."""
 
-    def __init__(self, stage: Stage, size: int) -> None:
+    def __init__(self, stage: Stage | Together, size: int) -> None:
         import ray
 
         self._ray = ray

@@ -8,8 +8,6 @@ into a status. A system that kills its process or hangs is recorded in `failed`;
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib
 import random
 import sys
 from collections import Counter
@@ -21,7 +19,7 @@ from manifests import audio, ids, parquet
 from manifests.errors import UserError
 from manifests.schema import Estimate, Output, System
 from manifests.system import SystemSpec, identify
-from pipelines import engine
+from pipelines import engine, modules
 from pipelines.dataset import Dataset, stage_entry
 
 __all__ = ["evaluation_shards", "infer"]
@@ -170,13 +168,7 @@ def _model(spec_json: str) -> Model:
     spec = SystemSpec.model_validate_json(spec_json)
     if spec.kind == "builtin":
         return _builtin(spec.name)
-    factory = _factory(spec)
-    try:
-        enhance = factory(**spec.resolved_settings())
-    except Exception as error:  # noqa: BLE001 - a user's code may raise anything
-        raise UserError(
-            f"system '{spec.name}': {spec.module} failed to load: {type(error).__name__}: {error}"
-        ) from None
+    enhance = modules.load(spec)
     return lambda x, rate, target: enhance(x, rate)
 
 
@@ -191,52 +183,6 @@ def _builtin(name: str) -> Model:
         "ibm": lambda x, rate, target: masks.ibm(target=target, mixture=x, sample_rate=rate),
     }
     return models[name]
-
-
-def _factory(spec: SystemSpec) -> Callable[..., Callable[[Any, int], Any]]:
-    module_name, name = str(spec.module).split(":")
-    try:
-        if spec.folder and spec.folder not in sys.path:
-            sys.path.insert(0, spec.folder)  # for good: the module may import its neighbours later
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        hint = f". Install the extra: pip install 'hubbub[{spec.extra}]'" if spec.extra else ""
-        raise UserError(f"system '{spec.name}': module '{module_name}' does not import: {error}{hint}") from None
-    except Exception as error:  # noqa: BLE001 - a user's code may raise anything
-        raise UserError(
-            f"system '{spec.name}': importing '{module_name}' raised {type(error).__name__}: {error}"
-        ) from None
-    factory: Any = getattr(module, name, None)
-    if not callable(factory):
-        known = [n for n in dir(module) if not n.startswith("_") and callable(getattr(module, n))]
-        raise UserError(
-            f"system '{spec.name}': module '{module_name}' has no callable '{name}'{ids.nearest(name, known)}"
-        )
-    return factory  # type: ignore[no-any-return]
-
-
-def _check_loads(spec: SystemSpec) -> str | None:
-    """Find a system's code before any worker starts; the hash of its module's source is part of its identity."""
-    if spec.kind == "builtin":
-        return None
-    factory = _factory(spec)
-    if spec.extra:
-        _check_extra(spec, factory)
-    origin = sys.modules[str(spec.module).split(":")[0]].__file__
-    if origin is None:
-        return None
-    with open(origin, "rb") as handle:
-        return hashlib.sha256(handle.read()).hexdigest()
-
-
-def _check_extra(spec: SystemSpec, factory: Callable[..., Any]) -> None:
-    """A shipped system imports its package when it is built: try that here, where the message is one line."""
-    try:
-        factory(**spec.settings)
-    except ImportError as error:
-        raise UserError(
-            f"system '{spec.name}' needs a package that is not installed ({error}): pip install 'hubbub[{spec.extra}]'"
-        ) from None
 
 
 # ------------------------------------------------------------------------------------------------------ the driver
@@ -271,7 +217,7 @@ def infer(
     `ok`.
     """
     shards = evaluation_shards(dataset, split)
-    system = identify(spec, _check_loads(spec))
+    system = identify(spec, None if spec.kind == "builtin" else modules.check(spec))
     _check_target(dataset, spec, shards[0])
     stage = engine.Stage(
         name="infer",

@@ -1,5 +1,6 @@
 """eval.summary: the common set, what failure costs, intervals that cover, bins that floor."""
 
+import dataclasses
 import itertools
 import math
 from fractions import Fraction
@@ -10,10 +11,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from eval import summary
 from eval.catalogue import METRICS
-from eval.summary import by_bin, check_order, cluster_bootstrap, common_set, leaderboard
+from eval.summary import as_delivered, by_bin, check_order, cluster_bootstrap, common_set, leaderboard
 
 DRAWS = 500
 FLOOR = METRICS["pesq_wb"].floor
@@ -176,11 +178,13 @@ def test_dropping_rows_never_improves_a_mean() -> None:
         assert board(fewer)["good"]["mean"] < full
 
 
-def test_adding_a_system_leaves_the_others_alone() -> None:
+def test_adding_a_system_leaves_the_numbers_of_the_others_alone() -> None:
     scores = three()
     more = pd.concat([scores, pd.DataFrame([score("new", item, 3.0) for item in range(12)])])
     before, after = board(scores), board(more)
-    assert all(before[system] == after[system] for system in before)
+    ranks = {"rank_low", "rank_high", "tie_group", "p_holm", "first_share"}
+    for system, row in before.items():
+        assert all(after[system][name] == value for name, value in row.items() if name not in ranks)
 
 
 def test_ok_len_counts_as_scored() -> None:
@@ -202,54 +206,268 @@ def test_common_set_names_its_items() -> None:
     assert common.values.tolist() == [[3.0, 2.0]]
 
 
-# the bootstrap
+# intervals, tests and ranks
 
 
-def test_bootstrap_equals_one_draw_at_a_time() -> None:
-    values = np.arange(12.0).reshape(6, 2) ** 1.5
-    clusters = ["a", "b", "b", "c", "c", "c"]
-    weights = np.random.default_rng(3).multinomial(3, np.full(3, 1 / 3), size=50)
-    expected = []
-    for drawn in weights:
-        picked = [k for k, name in enumerate(clusters) for _ in range(drawn["abc".index(name)])]
-        expected.append(values[picked].mean(axis=0))
-    found = cluster_bootstrap(values, clusters, draws=50, seed=3)
-    assert found == pytest.approx(np.array(expected), abs=1e-12)
-
-
-def test_bootstrap_does_not_depend_on_how_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    values, clusters = np.random.default_rng(0).standard_normal((40, 2)), np.arange(40) // 2
-    whole = cluster_bootstrap(values, clusters, draws=101, seed=0)
-    monkeypatch.setattr(summary, "_WEIGHTS", 70)
-    assert cluster_bootstrap(values, clusters, draws=101, seed=0) == pytest.approx(whole, abs=1e-12)
-
-
-def test_bootstrap_of_single_items_has_the_known_error() -> None:
-    values = np.random.default_rng(0).standard_normal((400, 1))
-    means = cluster_bootstrap(values, np.arange(400), draws=4000, seed=0)
-    assert means.std() == pytest.approx(values.std() / np.sqrt(400), rel=0.05)
-    assert means.mean() == pytest.approx(values.mean(), abs=0.005)
-
-
-def test_intervals_over_twenty_clusters_cover_and_those_over_items_do_not() -> None:
-    rng = np.random.default_rng(0)
-    hit_clusters = hit_items = 0
-    trials = 400
-    for trial in range(trials):
-        speaker = np.repeat(np.arange(20), 10)
-        values = (rng.standard_normal(20)[speaker] + rng.standard_normal(200))[:, None]  # true mean 0
-        for unit in ("cluster", "item"):
-            codes = speaker if unit == "cluster" else np.arange(200)
-            low, high = np.quantile(cluster_bootstrap(values, codes, draws=300, seed=trial), [0.025, 0.975])
-            hit_clusters += unit == "cluster" and low <= 0 <= high
-            hit_items += unit == "item" and low <= 0 <= high
-    assert 0.90 <= hit_clusters / trials <= 0.98
-    assert hit_items / trials < 0.75  # five items per speaker are not five independent ones
+def test_intervals_are_those_of_the_bootstrap_over_clusters() -> None:
+    scores = noisy({"a": 0.0, "unprocessed": -0.3})
+    row = board(scores, conditions(48, 12))["a"]
+    wide = scores.pivot_table(index="mixture_id", columns="system", values="value")
+    codes = [int(name[1:]) % 12 for name in wide.index]
+    drawn = cluster_bootstrap(wide.to_numpy(), codes, draws=DRAWS, seed=0)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(tuple(np.quantile(drawn[:, 0], [0.025, 0.975])))
+    ends = np.quantile(drawn[:, 0] - drawn[:, 1], [0.025, 0.975])
+    assert (row["delta_ci_low"], row["delta_ci_high"]) == pytest.approx(tuple(ends))
+    assert row["improved"] == (wide["a"] > wide["unprocessed"]).mean()
 
 
 def test_nan_never_reaches_an_aggregate() -> None:
     with pytest.raises(AssertionError, match="NaN or infinity reached an aggregate"):
         cluster_bootstrap([[1.0], [math.nan]], ["a", "b"], draws=5, seed=0)
+
+
+def noisy(levels: dict[str, float], n: int = 48, metric: str = "pesq_wb", spread: float = 0.1) -> pd.DataFrame:
+    """Systems at these distances from 2.5, on the same items, with noise of their own."""
+    rng = np.random.default_rng(0)
+    item = rng.standard_normal(n)
+    rows = []
+    for system, level in levels.items():
+        values = 2.5 + level + 0.3 * item + spread * rng.standard_normal(n)
+        rows += [score(system, k, float(v), metric=metric) for k, v in enumerate(values)]
+    return pd.DataFrame(rows)
+
+
+def test_systems_that_cannot_be_told_apart_share_a_rank_and_others_do_not() -> None:
+    out = board(noisy({"a": 0.0, "b": 0.005, "c": -1.0, "d": -1.005, "e": 0.9}), conditions(48, 12))
+    assert {s: (r["rank_low"], r["rank_high"], r["tie_group"]) for s, r in out.items()} == {
+        "e": (1, 1, 1),
+        "a": (2, 3, 2),
+        "b": (2, 3, 2),
+        "c": (4, 5, 3),
+        "d": (4, 5, 3),
+    }
+    assert out["e"]["p_holm"] is None
+    assert max(out[s]["p_holm"] for s in "abcd") < 0.05
+    assert [out[s]["first_share"] for s in "eabcd"] == [1, 0, 0, 0, 0]
+
+
+def test_two_speakers_cannot_rank_anything() -> None:
+    out = board(noisy({"a": 0.0, "b": -1.0}), conditions(48, 2))
+    assert [(out[s]["rank_low"], out[s]["rank_high"]) for s in "ab"] == [(1, 2), (1, 2)]
+    assert out["b"]["p_holm"] == 0.5  # both of two speakers agree: half of all flips do
+    assert out["a"]["first_share"] == 1
+
+
+def test_anchors_are_not_ranked_and_cost_the_others_nothing() -> None:
+    scores = noisy({"a": 0.0, "b": -0.04, "c": -1.0})
+    anchors = noisy({"oracle": 2.0, "silence": -1.4, "unprocessed": -0.5})
+    without, out = board(scores, conditions(48, 12)), board(pd.concat([scores, anchors]), conditions(48, 12))
+    for anchor in ("oracle", "silence", "unprocessed"):
+        assert {out[anchor][name] for name in ("rank_low", "rank_high", "tie_group", "p_holm", "first_share")} == {None}
+    names = ["rank_low", "rank_high", "tie_group", "p_holm", "first_share"]
+    assert [[without[s][name] for name in names] for s in "abc"] == [[out[s][name] for name in names] for s in "abc"]
+    more = board(scores, conditions(48, 12), unranked=["a"])
+    assert (more["a"]["rank_low"], more["b"]["rank_low"], more["c"]["rank_high"]) == (None, 1, 2)
+
+
+def test_where_lower_is_better_ranks_go_the_other_way() -> None:
+    high = noisy({"a": 0.0, "b": -1.0, "unprocessed": -0.5})
+    low = high.assign(metric="cd", value=5 - high["value"])
+    up, down = board(high, conditions(48, 12)), board(low, conditions(48, 12), metrics=["cd"])
+    assert list(down) == list(up)
+    for system in up:
+        for name in ("rank_low", "rank_high", "tie_group", "p_holm", "first_share", "improved"):
+            assert up[system][name] == down[system][name]
+        assert down[system]["delta"] == pytest.approx(-up[system]["delta"])
+    assert up["a"]["rank_high"] == 1
+    assert up["a"]["improved"] == 1
+
+
+def test_the_leaderboard_holds_its_level_where_systems_do_not_differ() -> None:
+    rng = np.random.default_rng(1)
+    speaker = np.arange(60) % 10
+    hits, trials = 0, 120
+    for _ in range(trials):
+        rows = []
+        for system in "abc":  # each system likes other speakers, but none is better
+            values = 2.5 + 0.5 * rng.standard_normal(10)[speaker] + 0.2 * rng.standard_normal(60)
+            rows += [score(system, k, float(v)) for k, v in enumerate(values)]
+        out = board(pd.DataFrame(rows), conditions(60, 10), draws=1024)
+        hits += any(row["rank_high"] - row["rank_low"] < 2 for row in out.values())
+    assert hits / trials <= 0.06
+
+
+def test_pairs_name_every_pair_once_and_agree_with_the_leaderboard() -> None:
+    scores = noisy({"a": 0.0, "b": -0.03, "c": -1.0, "unprocessed": -2.0})
+    out = summary.pairs(scores, conditions(48, 12), metrics=["pesq_wb"], draws=4096)
+    assert list(zip(out["system"], out["other"], strict=True)) == [("a", "b"), ("a", "c"), ("b", "c")]
+    rows = board(scores, conditions(48, 12), draws=4096)
+    first = out.iloc[0]
+    assert first["delta"] == pytest.approx(rows["a"]["mean"] - rows["b"]["mean"])
+    assert first["delta_ci_low"] < first["delta"] < first["delta_ci_high"]
+    wide = scores.pivot_table(index="mixture_id", columns="system", values="value")
+    assert first["better_share"] == (wide["a"] > wide["b"]).mean()
+    assert rows["b"]["p_holm"] == first["p_holm"]
+    assert rows["c"]["p_holm"] == out.iloc[1]["p_holm"]
+    assert list(out["p_holm"][1:]) == [3 * out["p"].min()] * 2
+    by_speaker = (wide["a"] - wide["b"]).groupby([int(m[1:]) % 12 for m in wide.index]).sum()
+    assert first["wilcoxon_p"] == pytest.approx(stats.wilcoxon(by_speaker).pvalue)
+    assert (first["n"], first["n_clusters"]) == (48, 12)
+
+
+def test_pairs_of_one_system_or_of_no_items_are_none() -> None:
+    assert summary.pairs(noisy({"a": 0.0}), conditions(48), metrics=["pesq_wb"], draws=DRAWS).empty
+    gone = table(score("a", 0, None, "excluded_ref"), score("b", 0, 2.0))
+    assert summary.pairs(gone, conditions(), metrics=["pesq_wb"], draws=DRAWS).empty
+
+
+def test_an_empty_common_set_has_no_ranks() -> None:
+    row = board(table(score("a", 0, None, "excluded_ref"), score("b", 0, 2.0)))["a"]
+    assert (row["rank_low"], row["first_share"], row["improved"]) == (None, None, None)
+
+
+def test_a_metric_can_be_given_itself() -> None:
+    mine = dataclasses.replace(METRICS["pesq_wb"], name="mine", better="lower", floor=9.0)
+    scores = noisy({"a": 0.0, "b": -1.0}, metric="mine")
+    out = leaderboard(scores[1:], conditions(48), metrics=[mine], draws=DRAWS)
+    assert list(out["system"]) == ["b", "a"]
+    assert out["n_floor"].tolist() == [0, 1]
+    assert check_order(out.assign(system=["silence", "oracle"])) != []
+    assert check_order(out.assign(system=["oracle", "silence"])) == []
+
+
+# other aggregates
+
+
+def test_length_weighted_gains_are_gnsdr() -> None:
+    scores = noisy({"a": 3.0, "unprocessed": 0.0}, metric="sdr")
+    length = np.linspace(1, 30, 48)
+    out = board(scores, conditions(48, 12, duration_s=length), metrics=["sdr"], weight="duration_s")
+    wide = scores.pivot_table(index="mixture_id", columns="system", values="value")
+    gain = (wide["a"] - wide["unprocessed"]).to_numpy()
+    assert out["a"]["delta"] == pytest.approx((length * gain).sum() / length.sum(), rel=1e-12)
+    assert out["a"]["delta"] != pytest.approx(gain.mean(), rel=1e-4)
+    assert out["a"]["delta_ci_low"] < out["a"]["delta"] < out["a"]["delta_ci_high"]
+    assert out["a"]["median"] == pytest.approx(wide["a"].median())
+
+
+def test_equal_lengths_are_no_weights() -> None:
+    cond = conditions(48, 12, duration_s=[2.5] * 48)
+    scores = noisy({"a": 0.0, "b": 0.1, "unprocessed": -0.3})
+    plain, weighted = board(scores, cond), board(scores, cond, weight="duration_s")
+    for system in plain:
+        for name, value in plain[system].items():
+            assert weighted[system][name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, None])
+def test_lengths_must_be_positive(bad: float | None) -> None:
+    cond = conditions(duration_s=[1.0] * 11 + [bad])
+    with pytest.raises(ValueError, match=r"duration_s must be positive, got .* for 'm011'"):
+        board(three(), cond, weight="duration_s")
+
+
+def word(system: str, item: int, errors: int, total: int, status: str = "ok", **more: Any) -> dict[str, Any]:
+    counts = [{"key": "errors", "value": errors}, {"key": "total", "value": total}]
+    return score(system, item, min(errors / total, 1.0), status, metric="wer", counts=counts) | more
+
+
+def test_rates_are_pooled_and_not_averaged() -> None:
+    scores = table(
+        word("a", 0, 1, 2), word("a", 1, 4, 40), word("unprocessed", 0, 0, 2), word("unprocessed", 1, 20, 40)
+    )
+    out = board(scores, metrics=["wer"])
+    assert out["a"]["mean"] == pytest.approx(5 / 42)
+    assert out["unprocessed"]["mean"] == pytest.approx(20 / 42)
+    assert out["a"]["delta"] == pytest.approx(-15 / 42)
+    assert out["a"]["improved"] == 0.5
+    assert out["a"]["median"] == pytest.approx((0.5 + 0.1) / 2)
+    assert list(out) == ["a", "unprocessed"]  # by the mean of rates, 0.3 and 0.25, it would be the other way
+
+
+def test_counts_can_come_from_parquet_as_arrays() -> None:
+    rows = [word("a", 0, 1, 2), word("a", 1, 4, 40)]
+    arrays = [row | {"counts": np.array(row["counts"], dtype=object)} for row in rows]
+    assert board(table(*arrays), metrics=["wer"]) == board(table(*rows), metrics=["wer"])
+
+
+def test_insertions_can_make_a_pooled_rate_exceed_one() -> None:
+    assert board(table(word("a", 0, 6, 2)), metrics=["wer"])["a"]["mean"] == 3
+
+
+def test_a_pooled_metric_where_higher_is_better_is_one_less_the_rate() -> None:
+    scores = pd.DataFrame([word("a", 0, 1, 2), word("a", 1, 4, 40), word("b", 0, 2, 2, "floor")]).assign(metric="wacc")
+    out = board(scores, metrics=["wacc"])
+    assert out["a"]["mean"] == pytest.approx(1 - 5 / 42)
+    assert out["b"]["mean"] == 0  # all wrong: once by its counts, once for want of a row
+    assert list(out) == ["a", "b"]
+
+
+@pytest.mark.parametrize("status", ["missing", "error", "timeout"])
+def test_who_has_no_counts_got_every_word_wrong(status: str) -> None:
+    gone = word("a", 1, 0, 40) | {"value": None, "status": status, "counts": None}
+    kept = [word("a", 0, 1, 2), word("b", 0, 0, 2), word("b", 1, 4, 40)]
+    for scores in (table(*kept, gone), table(*kept)):
+        out = board(scores, metrics=["wer"])
+        assert out["a"]["mean"] == pytest.approx(41 / 42)
+        assert out["b"]["mean"] == pytest.approx(4 / 42)
+        assert (out["a"]["n"], out["a"]["n_ok"], out["a"]["n_floor"]) == (2, 1, 1)
+
+
+def test_an_item_whose_words_nobody_counted_is_left_out_of_a_pooled_metric() -> None:
+    gone = [word(s, 1, 0, 40) | {"value": None, "status": "missing", "counts": None} for s in "ab"]
+    out = board(table(word("a", 0, 1, 2), word("b", 0, 0, 2), *gone), metrics=["wer"])
+    assert {(row["n"], row["n_excluded"]) for row in out.values()} == {(1, 1)}
+
+
+def test_bad_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="must have the column 'counts'"):
+        board(table(score("a", 0, 0.5, metric="wer")), metrics=["wer"])
+    for counts in (
+        None,
+        [{"key": "errors", "value": 1}],
+        [{"key": "errors", "value": -1}, {"key": "total", "value": 2}],
+    ):
+        with pytest.raises(ValueError, match=r"counts must hold errors and total, .*'a', 'm000'"):
+            board(table(word("a", 0, 1, 2) | {"counts": counts}), metrics=["wer"])
+    with pytest.raises(ValueError, match=r"total of an item must be the same .* got \[2.0, 3.0\] for 'm001'"):
+        board(table(word("a", 0, 1, 2), word("a", 1, 1, 2), word("b", 1, 1, 3)), metrics=["wer"])
+
+
+def test_pooled_and_mean_metrics_stand_in_one_table() -> None:
+    words = [word(s, k, k % 3, 3 + k) for s in ("a", "unprocessed") for k in range(12)]
+    scores = pd.concat([pd.DataFrame(words), noisy({"a": 0.0, "unprocessed": -0.3}, 12)])
+    out = leaderboard(scores, conditions(duration_s=[1.0] * 12), metrics=["wer", "pesq_wb"], weight="duration_s")
+    assert out.set_index(["system", "metric"])["mean"]["a", "wer"] == pytest.approx(
+        sum(k % 3 for k in range(12)) / sum(3 + k for k in range(12))
+    )
+
+
+# as delivered
+
+
+def test_as_delivered_a_system_is_judged_on_its_own_items() -> None:
+    scores = three()
+    hard = (scores["system"] == "good") & (scores["mixture_id"] < "m006")
+    out = as_delivered(scores[~hard], conditions(), metrics=["pesq_wb"], draws=DRAWS).set_index("system")
+    assert out["n"].to_dict() == {"good": 6, "unprocessed": 12, "silence": 12, "oracle": 12}
+    assert out.loc["good", "mean"] == pytest.approx(2 + 0.01 * np.mean(range(6, 12)))  # no floor: better than the truth
+    assert out.loc["silence", "mean"] == FLOOR
+    assert out.loc["good", "ci_low"] <= out.loc["good", "mean"] <= out.loc["good", "ci_high"]
+
+
+def test_as_delivered_needs_no_other_system() -> None:
+    scores = table(score("a", 0, 2.0), score("b", 0, None, "excluded_ref"), score("a", 1, None, "error"))
+    out = as_delivered(scores, conditions(), metrics=["pesq_wb"], draws=DRAWS).set_index("system")
+    assert (out.loc["a", "n"], out.loc["a", "mean"], out.loc["a", "ci_low"]) == (1, 2.0, None)
+    assert (out.loc["b", "n"], out.loc["b", "mean"], out.loc["b", "n_clusters"]) == (0, None, 0)
+
+
+def test_as_delivered_pools_rates_over_own_words() -> None:
+    out = as_delivered(
+        table(word("a", 0, 1, 2), word("b", 0, 2, 2), word("b", 1, 1, 40)), conditions(), metrics=["wer"], draws=DRAWS
+    ).set_index("system")
+    assert out["mean"].to_dict() == pytest.approx({"a": 1 / 2, "b": 3 / 42})
 
 
 # bins
@@ -317,6 +535,29 @@ def test_excluded_items_are_counted_in_their_bin() -> None:
 def test_bad_edges_are_refused(edges: list[float]) -> None:
     with pytest.raises(ValueError, match="edges must be finite and increasing"):
         by_bin(three(), conditions(snr_db=range(12)), by="snr_db", edges=edges, metrics=["pesq_wb"])
+
+
+def test_sparse_bins_are_flagged_and_take_no_part_in_tests() -> None:
+    scores = noisy({"a": 0.0, "b": -1.0}, 100)
+    large, few_items, few_speakers = ["large"] * 50, ["items"] * 19, ["speakers"] * 31
+    cond = conditions(100, 10, where=large + few_items + few_speakers)
+    cond.loc[69:, "speaker_id"] = [f"s{k % 2}" for k in range(31)]
+    out = by_bin(scores, cond, by="where", metrics=["pesq_wb"], draws=DRAWS)
+    flags = dict(zip(out["bin"], out["sparse"], strict=True))
+    assert flags == {"large": False, "items": True, "speakers": True}
+    assert out[out["sparse"]][["rank_low", "p_holm", "first_share"]].isna().all().all()
+    assert out[out["sparse"]]["mean"].notna().all()
+    loser = out[(out["bin"] == "large") & (out["system"] == "b")].iloc[0]
+    alone = board(scores[scores["mixture_id"] < "m050"], cond)["b"]
+    assert loser["p_holm"] == alone["p_holm"]  # one pair in one bin: nothing to correct for
+
+
+def test_p_values_are_corrected_for_all_bins() -> None:
+    scores = noisy({"a": 0.0, "b": -0.5, "c": -1.0}, 120)
+    cond = conditions(120, 10, half=["first"] * 60 + ["second"] * 60)
+    out = by_bin(scores, cond, by="half", metrics=["pesq_wb"], draws=1024)
+    worst = out[(out["system"] == "c")]["p_holm"].tolist()
+    assert worst == [6 * 2 / 1024] * 2  # six pairs in all; nothing but all plus and all minus of 10 speakers
 
 
 # the anchors

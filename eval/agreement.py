@@ -5,12 +5,12 @@ Conventions
     is agreement whatever the direction of the metric. Correlations are Pearson's r, Spearman's rho and Kendall's
     tau-b, all with ties. `rmse` is in the unit of `y`, after the best third-order polynomial of `x` that does not fall
     on the range of the data, with four degrees of freedom subtracted: sqrt(sum(e^2) / (n - 4)), ITU-T P.1401 (2012),
-    section 7.5. None stands where a number is not defined: a constant column, or too few points for the polynomial.
+    equation 7-29. None stands where a number is not defined: a constant column, or too few points for the polynomial.
     Intervals are 95 % percentile intervals of the cluster bootstrap (`eval.statistics`).
 
     At file level a point is one estimate. At system level a point is a system's mean over its files; systems are
     fixed, and the clusters of files are drawn. With the few systems of most tests, agreement at system level says
-    little: six systems that are ranked at random reach tau > 0.6 with a probability of 7 %.
+    little: six systems that are ranked at random reach a tau of 0.6 with a probability of 7 %.
 
     `ratings` has the columns system_id, mixture_id, scale, value, rater, n and std: votes one by one (n null or 1), or
     means of n votes with their standard deviation. Larger values are better on every scale.
@@ -53,6 +53,15 @@ STATISTICS = ("pearson", "spearman", "kendall", "rmse")
 _NUMBER = ("ok", "ok_len", "floor")
 _FREEDOM = 4  # of a third-order polynomial
 _KNOTS = np.linspace(-1, 1, 65)
+# columns: plus and minus one, the integral of 1 - t^2, the integrals of (t - r)^2; rows: t^0 to t^3
+_CONE = np.array(
+    [
+        [1, -1, 0, *(0 * _KNOTS)],
+        [0, 0, 1, *_KNOTS**2],
+        [0, 0, 0, *-_KNOTS],
+        [0, 0, -1 / 3, *(1 / 3 + 0 * _KNOTS)],
+    ]
+)
 
 Floats = NDArray[np.float64]
 
@@ -117,7 +126,7 @@ def file_agreement(
     def all_four(times: Floats) -> Floats:
         gram = np.tensordot(times, grams, axes=1)
         each = times[:, codes]
-        spearman = _weighted_pearson(ranks[0](each), ranks[1](each), each)
+        spearman = _rank_correlation(ranks[0](each), ranks[1](each), each)
         kendall = _ratio(*(((times @ pair) * times).sum(axis=1) for pair in pairs))
         return np.stack([_gram_pearson(gram), spearman, kendall, _gram_rmse(gram, len(metric))], axis=1)
 
@@ -137,17 +146,17 @@ def system_agreement(
     """Agreement over the systems' means. Arrays as in `file_agreement`, `systems` says whose file each is."""
     metric, wanted, codes = _points(x, y, clusters, better)
     names, own = np.unique(np.asarray(systems), return_inverse=True)
-    sums = np.zeros((3, int(codes.max()) + 1, len(names)))
-    np.add.at(sums, (slice(None), codes, own), np.stack([metric, wanted, np.ones(len(metric))]))
+    sums = np.zeros((int(codes.max()) + 1, len(names), 3))
+    np.add.at(sums, (codes, own), np.column_stack([metric, wanted, np.ones(len(metric))]))
 
     def all_four(times: Floats) -> Floats:
-        first, second, n = (times @ table for table in sums)
+        first, second, n = (times @ sums[:, :, k] for k in range(3))
         there = (n > 0).all(axis=1)  # a draw without any file of a system has no mean for it
         found = np.full((len(times), len(STATISTICS)), np.nan)
         found[there] = _of_rows(first[there] / n[there], second[there] / n[there])
         return found
 
-    return _estimated(all_four, n=len(names), count=sums.shape[1], width=sums.shape[1], draws=draws, seed=seed)
+    return _estimated(all_four, n=len(names), count=len(sums), width=len(sums) * len(names), draws=draws, seed=seed)
 
 
 def monotone_cubic(x: ArrayLike, y: ArrayLike) -> Mapping:
@@ -210,9 +219,7 @@ def _of_rows(first: Floats, second: Floats) -> Floats:
     """All four statistics of every row of two tables of shape (draws, systems)."""
     from scipy.stats import rankdata
 
-    ones = np.ones_like(first)
-    pearson = _weighted_pearson(first, second, ones)
-    spearman = _weighted_pearson(rankdata(first, axis=1), rankdata(second, axis=1), ones)
+    spearman = _rank_correlation(rankdata(first, axis=1), rankdata(second, axis=1), np.ones_like(first))
     pairs = pairs_of(first.shape[1])
     left, right = [i for i, _ in pairs], [j for _, j in pairs]
     one, other = np.sign(first[:, left] - first[:, right]), np.sign(second[:, left] - second[:, right])
@@ -220,19 +227,16 @@ def _of_rows(first: Floats, second: Floats) -> Floats:
     low, high = first.min(axis=1, keepdims=True), first.max(axis=1, keepdims=True)
     basis = _basis(_scaled(first, low, high), second - second.mean(axis=1, keepdims=True))
     grams = np.einsum("dsi,dsj->dij", basis, basis)
-    return np.stack([pearson, spearman, kendall, _gram_rmse(grams, first.shape[1])], axis=1)
+    return np.stack([_gram_pearson(grams), spearman, kendall, _gram_rmse(grams, first.shape[1])], axis=1)
 
 
-def _weighted_pearson(first: Floats, second: Floats, weights: Floats) -> Floats:
-    """Pearson's r of every row, with a weight for every point."""
-    total = weights.sum(axis=1, keepdims=True)
-    one = first - (first * weights).sum(axis=1, keepdims=True) / total
-    other = second - (second * weights).sum(axis=1, keepdims=True) / total
-    spreads = [((a**2) * weights).sum(axis=1) for a in (one, other)]
-    sizes = [((a**2) * weights).sum(axis=1) for a in (first, second)]
-    # what rounding leaves of a column that does not vary is no spread
-    held = [np.where(spread > 1e-24 * size, spread, 0.0) for spread, size in zip(spreads, sizes, strict=True)]
-    return _ratio((one * other * weights).sum(axis=1), held[0], held[1])
+def _rank_correlation(first: Floats, second: Floats, times: Floats) -> Floats:
+    """Pearson's r of midranks, of every row. Their mean is (n + 1) / 2, and their sums are exact in float64."""
+    n = times.sum(axis=1)
+    middle = n * ((n + 1) / 2) ** 2
+    scaled = first * times
+    product, one = (np.einsum("dp,dp->d", scaled, ranks) - middle for ranks in (second, first))
+    return _ratio(product, one, np.einsum("dp,dp,dp->d", second, times, second) - middle)
 
 
 @dataclass(frozen=True)
@@ -319,15 +323,19 @@ def _gram_rmse(grams: Floats, n: int) -> Floats:
 
 def _fit(grams: Floats) -> Floats:
     """Coefficients of the least-squares cubic that does not fall on -1..1, for every Gram matrix."""
-    inverse = np.linalg.pinv(grams[:, :4, :4], rcond=1e-12, hermitian=True)
-    coefficients = np.einsum("dij,dj->di", inverse, grams[:, :4, 4])
+    values, vectors = np.linalg.eigh(grams[:, :4, :4])
+    kept = values > 1e-12 * values[:, -1:]
+    size = np.where(kept, np.sqrt(np.where(kept, values, 1.0)), np.inf)  # directions that the data leave open are 0
+    target = np.einsum("dik,di->dk", vectors, grams[:, :4, 4]) / size
+    coefficients = np.einsum("dik,dk->di", vectors, target / size)
     for index in np.flatnonzero(~_rises(coefficients)):
-        coefficients[index] = _constrained(grams[index])
+        root = np.where(kept[index], size[index], 0.0)[:, None] * vectors[index].T
+        coefficients[index] = _constrained(root, target[index])
     return np.asarray(coefficients)
 
 
 def _rises(coefficients: Floats) -> NDArray[np.bool_]:
-    """Whether b + 2 c t + 3 d t^2 is nowhere negative on -1..1: at the ends, and at its vertex where that lies inside."""
+    """Whether b + 2 c t + 3 d t^2 is nowhere negative on -1..1: at the ends, and at its vertex if that lies inside."""
     _, b, c, d = coefficients.T
     lowest = np.minimum(b + 2 * c + 3 * d, b - 2 * c + 3 * d)
     inside = (d > 0) & (np.abs(c) < 3 * d)
@@ -335,20 +343,16 @@ def _rises(coefficients: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.minimum(lowest, vertex) >= -1e-12)
 
 
-def _constrained(gram: Floats) -> Floats:
-    """A quadratic that is not negative on -1..1 is a sum of non-negative multiples of (t - r)^2, r in -1..1, and
-    1 - t^2 (Markov and Lukacs). With their integrals as columns, and r on a grid, this is non-negative least squares.
+def _constrained(root: Floats, target: Floats) -> Floats:
+    """The rising cubic c that minimises |root c - target|.
+
+    A quadratic that is not negative on -1..1 is a sum of non-negative multiples of (t - r)^2, r in -1..1, and 1 - t^2
+    (Markov and Lukacs). With their integrals as columns, and r on a grid, this is non-negative least squares.
     """
     from scipy.optimize import nnls
 
-    squares = np.stack([-(_KNOTS**3) / 3, _KNOTS**2, -_KNOTS, np.full_like(_KNOTS, 1 / 3)])
-    cone = np.column_stack([[1, 0, 0, 0], [-1, 0, 0, 0], [0, 1, 0, -1 / 3], squares])
-    values, vectors = np.linalg.eigh(gram[:4, :4])
-    kept = values > 1e-12 * values[-1]
-    root = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
-    target = (vectors[:, kept].T @ gram[:4, 4]) / np.sqrt(values[kept])
-    weights, _ = nnls(root @ cone, target)
-    return np.asarray(cone @ weights)
+    weights, _ = nnls(root @ _CONE, target)
+    return np.asarray(_CONE @ weights)
 
 
 # ---------------------------------------------------------------------------------------------------------- tables
@@ -418,8 +422,8 @@ def rank_correlations(table: pd.DataFrame, *, across: str, unranked: Collection[
     if across not in ("metric", "bin"):
         raise ValueError(f"across must be 'metric' or 'bin', got {across!r}")
     ranked = table[~table["system"].isin(list(unranked)) & table["mean"].notna()]
-    merit = ranked["mean"].astype(float) * np.where(ranked["better"] == "higher", 1.0, -1.0)
-    ranked = ranked.assign(merit=merit)
+    means = ranked["mean"].to_numpy(dtype=np.float64)
+    ranked = ranked.assign(merit=np.where(ranked["better"] == "higher", means, -means))
     groups = [(None, ranked)] if across == "metric" else list(ranked.groupby("metric", sort=False))
     records = []
     for metric, part in groups:
@@ -436,7 +440,7 @@ def rank_correlations(table: pd.DataFrame, *, across: str, unranked: Collection[
 def _values(scores: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     """One value per system and mixture: the mean over its outputs. Floors are what the metric says of a failure."""
     rows = scores[(scores["metric"] == metric.name) & scores["status"].isin(_NUMBER)]
-    return rows.groupby(["system_id", "mixture_id"], as_index=False, observed=True)["value"].mean()
+    return rows.groupby(["system_id", "mixture_id"], observed=True)["value"].mean().reset_index()
 
 
 def _levels(
@@ -555,15 +559,16 @@ def post_screen(
     """
     if "rater" not in ratings.columns or ratings["rater"].isna().any():
         raise ValueError("post-screening needs the rater of every vote")
-    checks = [(reference, "hidden reference below", lambda v: v < threshold)]
+    checks = [(reference, "hidden reference below", -1)]
     if mid_anchor is not None:
-        checks.append((mid_anchor, "mid anchor above", lambda v: v > threshold))
+        checks.append((mid_anchor, "mid anchor above", 1))
     excluded: dict[str, str] = {}
-    for system, words, bad in checks:
+    for system, words, sign in checks:
         votes = ratings[ratings["system_id"] == system]
         if votes.empty:
             raise ValueError(f"post-screening needs ratings of {system!r}, got none")
-        for rater, rate in bad(votes["value"].astype(float)).groupby(votes["rater"], sort=True).mean().items():
+        bad = sign * (votes["value"].astype(float) - threshold) > 0
+        for rater, rate in bad.groupby(votes["rater"], sort=True).mean().items():
             if rate > share:
                 excluded.setdefault(str(rater), f"{words} {threshold:g} on {rate:.0%} of the items")
     rule = f"raters left out who gave the hidden reference less than {threshold:g}"

@@ -263,6 +263,50 @@ def _reverb(name: str, title: str, unit: str, bounds: tuple[float, float], bette
     ]
 
 
+def _spectral(
+    name: str, title: str, unit: str, worst: float, paper: str, *, high: float = math.inf, least_rate: int | None = None
+) -> Metric:
+    """A distance of spectra at the reference's rate: 0 is best."""
+    made = _frames(
+        name,
+        title,
+        unit,
+        bounds=(0.0, worst),
+        high=high,
+        better="lower",
+        group="spectral",
+        paper=paper,
+        sample_rate=None,
+    )
+    return dataclasses.replace(made, min_sample_rate=least_rate)
+
+
+def _pitch(
+    name: str,
+    title: str,
+    unit: str,
+    bounds: tuple[float, float],
+    *,
+    high: float | None = None,
+    better: str = "lower",
+    paper: str = "Morise (2017), Harvest",
+) -> Metric:
+    """A comparison of what WORLD makes of two voices at 16 kHz."""
+    return _frames(
+        name,
+        title,
+        unit,
+        bounds=bounds,
+        high=high,
+        better=better,
+        group="spectral",
+        paper=paper,
+        package="pyworld",
+        extra="pitch",
+        licence_note="MIT",
+    )
+
+
 _DNSMOS_MODELS = {
     "dnsmos": ("P.835, model of 2022", "Reddy, Gopal and Cutler (2022)", ("sig", "bak", "ovrl")),
     "pdnsmos": ("P.835, personalised", "Reddy, Gopal and Cutler (2022), personalised model", ("sig", "bak", "ovrl")),
@@ -370,6 +414,21 @@ _ALL = (
     *_reverb("cd", "Cepstral distance", "dB", (0.0, 10.0), "lower"),
     *_reverb("llr", "Log-likelihood ratio", "", (0.0, 2.0), "lower"),
     *_reverb("fwsegsnr", "Frequency-weighted segmental SNR", "dB", (-10.0, 35.0), "higher"),
+    _spectral("lsd", "Log-spectral distance", "B", 10.0, "Liu et al. (2022); window 2048 at 48 kHz, hop 10 ms"),
+    _spectral("lsd_lf", "Log-spectral distance below 4 kHz", "B", 10.0, "Han and Lee (2022)", least_rate=16000),
+    _spectral("lsd_hf", "Log-spectral distance from 4 kHz", "B", 10.0, "Han and Lee (2022)", least_rate=16000),
+    _spectral("phase_distance", "Phase distance", "degrees", 180.0, "Choi et al. (2019)", high=180.0),
+    _spectral("mrstft", "Multi-resolution STFT distance", "", 20.0, "Yamamoto, Song and Kim (2020)"),
+    _pitch("mcd", "Mel-cepstral distortion, c0 included", "dB", (0.0, 40.0), high=math.inf, paper="Kubichek (1993)"),
+    _pitch("mcd_dtw", "Mel-cepstral distortion, warped", "dB", (0.0, 40.0), high=math.inf, paper="Kubichek (1993)"),
+    _pitch("f0_rmse", "F0 RMSE, voiced in both", "Hz", (0.0, 400.0), high=760.0),
+    _pitch("f0_rmse_log", "RMSE of ln F0, voiced in both", "", (0.0, math.log(2)), high=3.0, paper="ESPnet"),
+    _pitch("f0_rmse_all", "F0 RMSE, all frames", "Hz", (0.0, 400.0), high=800.0, paper="VERSA"),
+    _pitch("f0_corr", "F0 correlation, voiced in both", "", (-1.0, 1.0), better="higher"),
+    _pitch("fpc", "F0 correlation, all frames", "", (-1.0, 1.0), better="higher", paper="Zhang et al. (2023), Amphion"),
+    _pitch("vuv_f1", "Voicing F1", "", (0.0, 1.0), better="higher", paper="Zhang et al. (2023), Amphion"),
+    _frames("srmr", "SRMR", "", bounds=(0.0, 50.0), high=math.inf, better="higher", group="spectral", needs="estimate",
+            paper="Falk, Zheng and Chan (2010), framed as the MATLAB toolbox", experimental=True),
     *_dnsmos(),
     _rate("wer", "Word error rate", "NIST", formula="(substitutions + deletions + insertions) / words"),
     _rate("cer", "Character error rate", "NIST", formula="the same over characters"),

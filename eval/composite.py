@@ -130,7 +130,7 @@ class Reference:
             snr_db = 10 * np.log10(s.energy / (noise + EPS) + EPS)
             values["ssnr"] = float(snr_db.clip(_SNR_LOW_DB, _SNR_HIGH_DB).mean())
         if {"llr", "llr_uncapped"} & set(self.names):
-            ratio = np.log(prediction_error(s.lags, e.predictor) / s.error)
+            ratio = np.log(prediction_error(s.lags, e.predictor) / s.error).clip(0)  # below 0 by rounding alone
             values["llr"], values["llr_uncapped"] = _lowest(ratio.clip(None, _LLR_CAP)), _lowest(ratio)
         if "wss" in self.names:
             values["wss"] = _lowest(_slope_distances(s.level_db, e.level_db))

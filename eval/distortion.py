@@ -35,12 +35,14 @@ __all__ = [
     "Reference",
     "correlate",
     "dc_ratio",
+    "measured",
     "ratio_db",
     "sdr",
     "sdr_conditioned",
     "si_sdr",
     "si_snr",
     "snr",
+    "solve_filter",
 ]
 
 Signal = NDArray[np.float64]
@@ -57,9 +59,9 @@ CANCELLED = 1e-4
 """An error energy this far below the target's has lost digits in the difference that gave it: form it by sample."""
 
 _BLOCK = 4096
-_CHUNK = 65536  # samples per batch of FFTs: spectra that stay in the processor's cache
+_CHUNK = 32768  # samples per batch of FFTs: spectra that stay in the processor's cache
 _KEPT = 1 << 21  # samples of a reference whose spectra are kept; those of ten minutes would take gigabytes
-_EXPONENT = 200  # squares of peaks beyond 2^+-200 may leave float64's range
+_RANGE = 1e-200, 1e200
 
 
 def si_sdr(*, reference: ArrayLike, estimate: ArrayLike) -> float:
@@ -91,7 +93,10 @@ def sdr(*, reference: ArrayLike, estimate: ArrayLike) -> float:
 
 def sdr_conditioned(*, reference: ArrayLike, estimate: ArrayLike) -> tuple[float, bool]:
     """`sdr`, and whether the reference determined the filter without diagonal loading."""
-    return Reference.of(reference=reference).sdr(estimate)
+    pair = Reference.of(reference=reference).against(estimate)
+    s, e = pair.reference.ranged, pair.ranged
+    auto, cross = correlate(s, s, e, low=0, high=SDR_TAPS - 1)  # one pass, where a `Reference` keeps its spectra
+    return _filtered_sdr(s, e, pair.energy, auto, cross)
 
 
 def dc_ratio(*, estimate: ArrayLike) -> float:
@@ -111,6 +116,9 @@ class Reference:
     """
 
     signal: Signal
+    ranged: Signal
+    """The signal, scaled where its squares would leave float64's range."""
+    energy: float
     lags: Lags
     lag_samples: int
 
@@ -121,9 +129,10 @@ class Reference:
         s = np.asarray(reference, dtype=np.float64)
         if s.ndim != 1 or s.size == 0:
             raise ValueError(f"reference must have shape (samples,) with samples > 0, got {s.shape}")
-        if _peak("reference", s) == 0:
+        ranged, energy = measured("reference", s)
+        if energy == 0:
             raise ValueError("reference must not be silent, got only zeros")
-        return cls(s, Lags(-lag_samples, max(lag_samples, SDR_TAPS - 1)), lag_samples)
+        return cls(s, ranged, energy, Lags(-lag_samples, max(lag_samples, SDR_TAPS - 1)), lag_samples)
 
     def against(self, estimate: ArrayLike) -> Pair:
         """What this reference and one estimate have in common, computed once for all ratios."""
@@ -143,33 +152,25 @@ class Reference:
         return self.against(estimate).snr
 
     @functools.cached_property
-    def _ranged(self) -> Signal:
-        return _ranged(self.signal)
-
-    @functools.cached_property
-    def _energy(self) -> float:
-        return _energy(self._ranged)
-
-    @functools.cached_property
     def _centred(self) -> tuple[Signal, float]:
         """The reference less its mean, and its energy."""
-        rest = _centred(self._ranged)
+        rest = _centred(self.ranged)
         if not rest.any():
             raise ReferenceFault("constant")
         return rest, _energy(rest)
 
     @functools.cached_property
     def _kept(self) -> tuple[Spectra, ...]:
-        return tuple(self.lags.heads(self._ranged))
+        return tuple(self.lags.heads(self.ranged))
 
     def _heads(self) -> Iterable[Spectra]:
-        return self._kept if len(self.signal) <= _KEPT else self.lags.heads(self._ranged)
+        return self._kept if len(self.signal) <= _KEPT else self.lags.heads(self.ranged)
 
     @functools.cached_property
     def _auto(self) -> Signal:
         """Autocorrelation at lags 0..511."""
-        (found,) = self.lags.between([self._heads()], [self._ranged])[0]
-        return self.lags.slice(found, 0, SDR_TAPS - 1)
+        (found,) = self.lags.between([self._heads()], [self.ranged])[0]
+        return self.lags.slice(found, 0, SDR_TAPS - 1).copy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,45 +179,42 @@ class Pair:
 
     reference: Reference
     estimate: Signal
+    ranged: Signal
+    energy: float
 
     @classmethod
     def of(cls, reference: Reference, estimate: ArrayLike) -> Pair:
         e, s = np.asarray(estimate, dtype=np.float64), reference.signal
         if e.shape != s.shape:
             raise ValueError(f"estimate must have the reference's shape {s.shape}, got {e.shape}")
-        _peak("estimate", e)
-        return cls(reference, e)
+        return cls(reference, e, *measured("estimate", e))
 
     @functools.cached_property
     def sdr(self) -> tuple[float, bool]:
         """SDR, and whether the reference determined the filter without diagonal loading."""
         cross = self.reference.lags.slice(self._cross, 0, SDR_TAPS - 1)
-        if not cross.any():
-            return -np.inf, True
-        auto = self.reference._auto
-        taps, well = _solve(auto, cross)
-        # With the filter h, autocorrelation matrix R and cross-correlation d:
-        # |h * s|^2 = h'Rh and |e - h * s|^2 = |e|^2 - 2h'd + h'Rh.
-        projected = float(np.dot(taps, _toeplitz_times(auto, taps)))
-        residual = self._energy - 2 * float(np.dot(taps, cross)) + projected
-        if residual < CANCELLED * projected:
-            return _explicit_sdr(self.reference._ranged, self._ranged, taps), well
-        return ratio_db(projected, residual), well
+        return _filtered_sdr(self.reference.ranged, self.ranged, self.energy, self.reference._auto, cross)
 
     @functools.cached_property
     def si_sdr(self) -> float:
-        return _scale_invariant_db(self.reference._ranged, self.reference._energy, self._ranged, self._dot)
+        return _scale_invariant_db(self.reference.ranged, self.reference.energy, self.ranged, self._dot)
 
     @functools.cached_property
     def si_snr(self) -> float:
-        (s, energy), e = self.reference._centred, _centred(self._ranged)
+        (s, energy), e = self.reference._centred, _centred(self.ranged)
         return _scale_invariant_db(s, energy, e, float(np.dot(s, e)))
 
     @functools.cached_property
     def snr(self) -> float:
         s, e = self.reference.signal, self.estimate
-        peak = max(np.abs(s).max(), np.abs(e).max()) if self._scaled else 1.0  # one common gain
-        return ratio_db(_energy(s / peak), _energy((s - e) / peak)) if self._scaled else self._plain_snr()
+        if s is not self.reference.ranged or e is not self.ranged:  # one common gain, then
+            peak = max(np.abs(s).max(), np.abs(e).max())
+            return ratio_db(_energy(s / peak), _energy((s - e) / peak))
+        energy = self.reference.energy
+        error = energy - 2 * self._dot + self.energy  # |s - e|^2 = |s|^2 - 2<s, e> + |e|^2
+        if error < CANCELLED * energy:
+            error = _energy(s - e)
+        return ratio_db(energy, error)
 
     @functools.cached_property
     def correlation(self) -> Signal:
@@ -224,33 +222,14 @@ class Pair:
         reach = self.reference.lag_samples
         return self.reference.lags.slice(self._cross, -reach, reach)
 
-    def _plain_snr(self) -> float:
-        # |s - e|^2 = |s|^2 - 2<s, e> + |e|^2
-        energy = self.reference._energy
-        error = energy - 2 * self._dot + self._energy
-        if error < CANCELLED * energy:
-            error = _energy(self.reference.signal - self.estimate)
-        return ratio_db(energy, error)
-
-    @functools.cached_property
-    def _ranged(self) -> Signal:
-        return _ranged(self.estimate)
-
-    @property
-    def _scaled(self) -> bool:
-        return self._ranged is not self.estimate or self.reference._ranged is not self.reference.signal
-
-    @functools.cached_property
-    def _energy(self) -> float:
-        return _energy(self._ranged)
-
     @functools.cached_property
     def _dot(self) -> float:
-        return float(np.dot(self.reference._ranged, self._ranged))
+        return float(np.dot(self.reference.ranged, self.ranged))
 
     @functools.cached_property
     def _cross(self) -> Signal:
-        return self.reference.lags.between([self.reference._heads()], [self._ranged])[0, 0]
+        found: Signal = self.reference.lags.between([self.reference._heads()], [self.ranged])[0, 0]
+        return found
 
 
 @dataclass(frozen=True)
@@ -287,7 +266,10 @@ class Lags:
 
         for start, rows in self._batches(samples):
             stretch = _stretch(b, start + self.low, (rows - 1) * self.hop + self.size)
-            blocks = np.lib.stride_tricks.sliding_window_view(stretch, self.size)[:: self.hop]
+            step = stretch.strides[0]
+            blocks = np.lib.stride_tricks.as_strided(
+                stretch, (rows, self.size), (self.hop * step, step), writeable=False
+            )
             yield scipy.fft.rfft(blocks, axis=-1)
 
     def between(self, heads: Sequence[Iterable[Spectra]], others: Sequence[Signal]) -> Signal:
@@ -305,12 +287,13 @@ class Lags:
             for i, first in enumerate(batch[: len(heads)]):
                 for j, second in enumerate(batch[len(heads) :]):
                     total[i, j] += (first * second).sum(axis=0)
-        lags: Signal = scipy.fft.irfft(total, n=self.size, axis=-1)[..., : self.high - self.low + 1]
-        return lags
+        lags: Signal = scipy.fft.irfft(total, n=self.size, axis=-1)
+        return lags[..., : self.high - self.low + 1]
 
     def slice(self, found: Signal, low: int, high: int) -> Signal:
         """The lags low..high of `found`, which holds self.low..self.high in its last axis."""
-        return found[..., low - self.low : high - self.low + 1]
+        part: Signal = found[..., low - self.low : high - self.low + 1]
+        return part
 
     def _batches(self, samples: int) -> Iterator[tuple[int, int]]:
         """First sample and number of blocks of each batch of FFTs."""
@@ -337,6 +320,20 @@ def ratio_db(signal: float, noise: float) -> float:
     return float(10 * np.log10(signal / noise))
 
 
+def _filtered_sdr(s: Signal, e: Signal, energy: float, auto: Signal, cross: Signal) -> tuple[float, bool]:
+    """SDR from the autocorrelation of the reference and its correlation with the estimate at lags 0..511."""
+    if not cross.any():
+        return -np.inf, True
+    taps, well = solve_filter(auto, cross)
+    # With the filter h, autocorrelation matrix R and cross-correlation d:
+    # |h * s|^2 = h'Rh and |e - h * s|^2 = |e|^2 - 2h'd + h'Rh.
+    projected = float(np.dot(taps, _toeplitz_times(auto, taps)))
+    residual = energy - 2 * float(np.dot(taps, cross)) + projected
+    if residual < CANCELLED * projected:
+        return _explicit_sdr(s, e, taps), well
+    return ratio_db(projected, residual), well
+
+
 def _scale_invariant_db(s: Signal, energy: float, e: Signal, dot: float) -> float:
     gain = dot / energy
     target = gain * dot
@@ -357,19 +354,19 @@ def _stretch(x: Signal, start: int, length: int) -> Signal:
     return out
 
 
-def _solve(auto: Signal, cross: Signal) -> tuple[Signal, bool]:
+def solve_filter(auto: Signal, cross: Signal) -> tuple[Signal, bool]:
     """Filter `h` of the normal equations `toeplitz(auto) h = cross`, and whether they had a solution as they stood."""
-    from scipy.linalg import LinAlgError, solve_toeplitz
+    from eval import levinson  # compiled: only those who solve pay for its import
 
-    try:
-        taps: Signal = solve_toeplitz(auto, cross, check_finite=False)
-        if np.abs(cross - _toeplitz_times(auto, taps)).max() <= SOLVED * np.abs(cross).max():
-            return taps, True
-    except LinAlgError:
-        pass  # a leading minor is exactly singular
+    taps: Signal | None = levinson.solve(auto, cross)
+    if taps is not None and np.abs(cross - _toeplitz_times(auto, taps)).max() <= SOLVED * np.abs(cross).max():
+        return taps, True
     loaded = auto.copy()
     loaded[0] *= 1 + LOADING
-    return solve_toeplitz(loaded, cross, check_finite=False), False
+    taps = levinson.solve(loaded, cross)
+    if taps is None:
+        raise ReferenceFault("singular")
+    return taps, False
 
 
 def _toeplitz_times(auto: Signal, x: Signal) -> Signal:
@@ -390,18 +387,19 @@ def _explicit_sdr(s: Signal, e: Signal, taps: Signal) -> float:
     return ratio_db(_energy(filtered), _energy(error))
 
 
-def _peak(name: str, x: Signal) -> float:
-    """Largest magnitude. Raises `ValueError` for NaN or infinite samples."""
-    peak = max(float(x.max()), -float(x.min()))  # NaN goes through both
+def measured(name: str, x: Signal) -> tuple[Signal, float]:
+    """`x`, times a power of two where its squares would leave float64's range, and its energy. Raises `ValueError` for
+    NaN or infinite samples.
+    """
+    with np.errstate(all="ignore"):
+        energy = _energy(x)  # NaN and infinity stay what they are in a sum of squares
+    if _RANGE[0] < energy < _RANGE[1]:
+        return x, energy
+    peak = max(float(x.max()), -float(x.min()))
     if not np.isfinite(peak):
         raise ValueError(f"{name} must be finite, got NaN or infinite samples")
-    return peak
-
-
-def _ranged(x: Signal) -> Signal:
-    """`x` itself, or times a power of two where its squares could leave float64's range."""
-    exponent = int(np.frexp(max(x.max(), -x.min()))[1])
-    return x if abs(exponent) <= _EXPONENT else np.ldexp(x, -exponent)
+    scaled = np.ldexp(x, -int(np.frexp(peak)[1]))
+    return scaled, _energy(scaled)
 
 
 def _centred(x: Signal) -> Signal:

@@ -46,6 +46,7 @@ ACTIVE = 1e-4  # of the loudest frame: -40 dB
 EMPTY = 1e-9  # of the mean power: -90 dB
 GAP_SHARE = 0.05
 COPY = 1e-5  # of the energy: -50 dB
+HUGE = 1e30
 
 _SPECTRUM = 1024
 
@@ -73,9 +74,11 @@ class Reference:
         e = np.asarray(estimate, dtype=np.float64)
         if e.shape != self.signal.shape:
             raise ValueError(f"estimate must have the reference's shape {self.signal.shape}, got {e.shape}")
-        energy = float(np.dot(e, e))
+        peak = np.abs(e).max()
+        huge = bool(peak > HUGE)
+        e = e / peak if huge else e  # its squares would overflow; of its level enough is known
         found = {
-            "level": self._wrong_level(e, energy),
+            "level": huge or self._wrong_level(e, float(np.dot(e, e))),
             "bandwidth": _bandwidth(e) < BAND * self._band,
             "delay": lag is not None and abs(lag) >= DELAY_S * self.sample_rate,
             "polarity": inverted,

@@ -50,12 +50,16 @@ class TooShort(Unscorable):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one metric on one pair: a value, or a status and the reason why there is none."""
+    """What became of one metric on one pair: a value, or a status and the reason why there is none.
+
+    `counts` is what a pooled metric is summed from.
+    """
 
     value: float | None
     status: str = "ok"
     reason: str | None = None
     flags: tuple[str, ...] = ()
+    counts: tuple[tuple[str, float], ...] = ()
 
 
 def fault(signal: ArrayLike) -> str | None:

@@ -278,7 +278,7 @@ def _world(x: Signal) -> tuple[Signal, Signal]:
     except ModuleNotFoundError as error:
         if error.name != "pyworld":
             raise
-        raise
+        raise MissingPyworld from None
     from scipy.signal import firwin, lfilter
 
     taps = firwin(LOW_CUT_TAPS, LOW_CUT_HZ, pass_zero=False, fs=RATE)

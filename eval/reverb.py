@@ -4,8 +4,8 @@ Conventions
     Signals are one-dimensional, of equal length, at `sample_rate` Hz (the challenge's is 16 kHz), float64. Frames are
     25 ms long, 10 ms apart, under the window 0.5 (1 - cos(2 pi n / (N + 1))), n = 1..N; only whole frames count. Each
     measure has a mean and a median over frames, `cd_reverb` and `cd_reverb_median`. CD (dB) and LLR are distances,
-    lower is better; fwSegSNR is in dB, higher is better. Nothing is aligned. The scale of either signal is free, but for
-    signals near 2^-52.
+    lower is better; fwSegSNR is in dB, higher is better. Nothing is aligned. The scale of either signal is free, except
+    near 2^-52.
     These are not the measures of the same names in `eval.composite`: every parameter differs.
 
 CD      real cepstra c_0..c_24 of the log amplitude spectrum, floored 100 dB below the signal's highest amplitude, minus
@@ -17,8 +17,8 @@ fwSegSNR  both signals scaled to unit energy; amplitudes X, Y of estimate and re
         -10..35 dB. A frame where the reference is digitally silent has no weight and is left out (in the challenge's
         code its 0 / 0 turns into 35 dB).
 
-Kinoshita et al., "A summary of the REVERB challenge", EURASIP J. Adv. Signal Process. (2016), and the challenge's MATLAB
-evaluation tools, version 1.0.
+Kinoshita et al., "A summary of the REVERB challenge", EURASIP J. Adv. Signal Process. (2016), and the challenge's
+evaluation tools for MATLAB, version 1.0.
 """
 
 from __future__ import annotations
@@ -208,7 +208,8 @@ def _cepstra(spectra: Signal) -> Signal:
     for start in range(0, len(spectra), _ROWS):
         logarithm = np.log(np.maximum(spectra[start : start + _ROWS], floor))
         cepstra[start : start + _ROWS] = irfft(logarithm, axis=-1)[:, : _CEPSTRA + 1]
-    return cepstra - cepstra.mean(axis=0)
+    cepstra -= cepstra.mean(axis=0)
+    return cepstra
 
 
 def _lags(signal: Signal, layout: _Layout) -> Signal:
@@ -227,7 +228,7 @@ def _lags(signal: Signal, layout: _Layout) -> Signal:
 def _distances(s: _Half, e: _Half) -> Signal:
     squared = (e.cepstra - s.cepstra) ** 2
     distances = 10 / math.log(10) * np.sqrt(squared[:, 0] + 2 * squared[:, 1:].sum(axis=1))
-    return distances.clip(0, _CD_CAP)
+    return np.asarray(distances).clip(0, _CD_CAP)
 
 
 def _ratios(s: _Half, e: _Half) -> Signal:

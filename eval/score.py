@@ -9,6 +9,13 @@ Conventions
     What metrics make of a reference alone (resampled signals, spectra, frames) is made once and serves every estimate
     and system: keep one `Item` for a mixture.
 
+Outputs and references
+    `Item.pair` compares one estimate with one reference. `Item.outputs` takes all that a system gave, and decides what
+    is compared with what. *Named*: an output that bears the name of a reference is compared with it, any other with
+    the first reference. *Talkers*: outputs are unordered, and one assignment (`eval.permutation`, mean SI-SDR) serves
+    all metrics; rows are named by reference. A reference without an estimate is missed and costs the floor; rows of
+    `all` hold what belongs to the sources together (`sa_sdr`, `missed_sources`, `false_sources`).
+
 Status
     `ok`, and `ok_len` where the length was wrong by more than 20 ms. `floor` with the metric's floor where the
     estimate is missing, silent, not finite or refused by the metric. `excluded_ref` and `too_short` where the
@@ -26,28 +33,29 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval import catalogue, composite, distortion, gaming, intelligibility, perceptual
+from eval import catalogue, intelligibility
 from eval.catalogue import HEADLINE, Metric
 from eval.outcome import Outcome, Unscorable, fault
+from eval.pairs import RESAMPLER, Pair, Side, rate_of, resampled
 
-__all__ = ["Item", "PairScore", "PlugIn", "direct", "score_pair"]
+__all__ = ["ALL", "Item", "Output", "PairScore", "PlugIn", "direct", "score_pair", "version"]
 
 Signal = NDArray[np.float64]
 Call = Callable[..., Outcome]
-Made = TypeVar("Made")
+
+ALL = "all"
+"""The output of rows that belong to all sources of a mixture."""
 
 LENGTH_TOLERANCE_S = 0.02
-LAG_S = 0.05
 MIN_REFERENCE_S = 0.25
 """What PESQ needs. A shorter reference is excluded from every metric, so that all metrics describe the same items."""
 
-RESAMPLER = "soxr_vhq"
 STOI_RESAMPLER = "pystoi_octave"
 """STOI's definition includes its resampler: another one moves the score by up to 3e-5."""
 
@@ -69,7 +77,7 @@ class PairScore:
     resampler: str | None
     length_delta: int | None
     lag: int | None
-    permutation: list[int] | None
+    permutation: list[int]
     counts: list[tuple[str, float]]
     flags: list[str]
     metric_version: str
@@ -83,6 +91,15 @@ class PlugIn:
 
     metric: Metric
     function: Callable[..., float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One output of a system: a signal `(channels, samples)` at `sample_rate` (None: the reference's)."""
+
+    name: str
+    signal: ArrayLike | None
+    sample_rate: int | None = None
 
 
 def direct(function: Callable[..., Outcome], **arguments: Any) -> Outcome:
@@ -104,44 +121,8 @@ def score_pair(
 ) -> list[PairScore]:
     """One row per metric, in the order of `metrics`, of one estimate of one reference. See `Item.pair`."""
     item = Item(references={"target": reference}, sample_rate=sample_rate, mixture=mixture, metrics=metrics, call=call)
-    return item.pair(
-        "target",
-        estimate,
-        estimate_rate=estimate_rate,
-        estimate_status=estimate_status,
-        estimate_reason=estimate_reason,
-    )
-
-
-class _Memo:
-    """What has been made, by name. What could not be scored is remembered too."""
-
-    def __init__(self) -> None:
-        self._made: dict[Any, Any] = {}
-
-    def __call__(self, name: Any, make: Callable[[], Made]) -> Made:
-        if name not in self._made:
-            try:
-                self._made[name] = make()
-            except Unscorable as refusal:
-                self._made[name] = refusal
-        found = self._made[name]
-        if isinstance(found, Unscorable):
-            raise type(found)(found.reason)
-        result: Made = found
-        return result
-
-
-@dataclass
-class _Side:
-    """One signal at every rate that a metric asks for, each resampled once, and what metrics made of it alone."""
-
-    signal: Signal
-    sample_rate: int
-    memo: _Memo = field(default_factory=_Memo)
-
-    def at(self, rate: int) -> Signal:
-        return self.memo(rate, lambda: _resample(self.signal, self.sample_rate, rate))
+    output = Output(name="estimate", signal=estimate, sample_rate=estimate_rate)
+    return item.pair("target", output, status=estimate_status, reason=estimate_reason)
 
 
 @dataclass
@@ -150,40 +131,18 @@ class _Delivered:
     way.
     """
 
-    side: _Side | None = None
+    side: Side | None = None
     reason: str | None = None
     length_delta: int | None = None
     wrong_length: bool = False
     resampled: bool = False
-    lag: int | None = None
-    flags: tuple[str, ...] = ()
-
-
-@dataclass
-class _Pair:
-    """One reference and one usable estimate, with the results so far: a composite needs those of others."""
-
-    reference: _Side
-    estimate: _Side
-    mixture: _Side | None
-    frame_wise: tuple[str, ...]  # what is wanted of `eval.composite`
-    call: Call
-    memo: _Memo = field(default_factory=_Memo)
-
-    @property
-    def rate(self) -> int:
-        return self.reference.sample_rate
-
-    def both(self, rate: int) -> tuple[Signal, Signal]:
-        return self.reference.at(rate), self.estimate.at(rate)
 
 
 class Item:
     """One mixture: its references by name, and everything that scoring several estimates of them has in common.
 
     `skipped` names metrics that cannot be computed here, with the reason; `plug_ins` adds the user's.
-    `call(function, **arguments)` runs each metric that a native library computes; it may return an `Outcome` that is
-    `crashed` or `timeout`.
+    `call(function, **arguments)` runs PESQ; it may return an `Outcome` that is `crashed` or `timeout`.
     """
 
     def __init__(
@@ -197,125 +156,137 @@ class Item:
         skipped: Mapping[str, str] | None = None,
         call: Call = direct,
     ) -> None:
+        if not references:
+            raise ValueError("references must name at least one signal, got none")
         _check_rate("sample_rate", sample_rate)
         self.sample_rate = sample_rate
         self.metrics = catalogue.chosen(metrics, [plug_in.metric for plug_in in plug_ins])
-        self._functions = {plug_in.metric.name: plug_in.function for plug_in in plug_ins}
+        self._plug_ins = {plug_in.metric.name: plug_in.function for plug_in in plug_ins}
+        self._names = frozenset(metric.name for metric in self.metrics)
         self._skipped = dict(skipped or {})
-        self._frame_wise = _frame_wise_names(self.metrics)
         self._call = call
-        self._sides = {name: _Side(_mono("reference", x), sample_rate) for name, x in references.items()}
-        self._mixture = None if mixture is None else _Side(_mono("mixture", mixture), sample_rate)
-        self._faults = {name: _unusable(side.signal, sample_rate) for name, side in self._sides.items()}
+        self._references = {name: Side(_mono("reference", x), sample_rate) for name, x in references.items()}
+        self._faults = {name: _unusable(side.signal, sample_rate) for name, side in self._references.items()}
+        self._mixture = None if mixture is None else Side(_mono("mixture", mixture), sample_rate)
 
-    def pair(
-        self,
-        reference: str,
-        estimate: ArrayLike | None,
-        *,
-        output: str = "estimate",
-        estimate_rate: int | None = None,
-        estimate_status: str = "ok",
-        estimate_reason: str | None = None,
-    ) -> list[PairScore]:
+    def pair(self, reference: str, output: Output, *, status: str = "ok", reason: str | None = None) -> list[PairScore]:
         """One row per metric, in the order of `metrics`.
 
-        `estimate_status` other than `ok` or `ok_len` says that the system failed: the estimate is not looked at, and
-        the rows carry `estimate_reason`.
+        `status` other than `ok` or `ok_len` says that the system failed: the estimate is not looked at, and the rows
+        carry `reason`.
         """
-        side = self._sides[reference]
-        delivered = self._delivered(side, reference, estimate, estimate_rate, estimate_status, estimate_reason)
+        side = self._references[reference]
+        delivered = self._delivered(reference, output, status, reason)
         pair = None
+        lag, flags = None, [f"estimate_rate={output.sample_rate}"] if delivered.resampled else []
         if delivered.side is not None:
-            mixture = self._mixture if self._fits_mixture(side) else None
-            pair = _Pair(side, delivered.side, mixture, self._frame_wise, self._call)
-        return [
-            self._row(metric, self._outcome(metric, reference, delivered, pair), delivered, output, reference)
-            for metric in self.metrics
-        ]
+            pair = Pair(side, delivered.side, self._mixture_like(side), self._names, self._call)
+            lag = pair.lag()[0]
+            flags += pair.flags()
+        blank = PairScore(
+            output=output.name,
+            reference=reference,
+            metric="",
+            value=None,
+            status="",
+            reason=None,
+            sample_rate=None,
+            resampler=None,
+            length_delta=delivered.length_delta,
+            lag=lag,
+            permutation=[],
+            counts=[],
+            flags=flags,
+            metric_version="",
+        )
+        outcomes = [(metric, self._outcome(metric, reference, delivered, pair)) for metric in self.metrics]
+        return [self._filled(blank, metric, outcome, delivered) for metric, outcome in outcomes]
 
-    def _delivered(
+    def outputs(
         self,
-        side: _Side,
-        reference: str,
-        estimate: ArrayLike | None,
-        estimate_rate: int | None,
-        status: str,
-        reason: str | None,
-    ) -> _Delivered:
-        estimate_rate = self.sample_rate if estimate_rate is None else estimate_rate
-        _check_rate("estimate_rate", estimate_rate)
+        outputs: Sequence[Output],
+        *,
+        talkers: bool = False,
+        broadcast: bool = False,
+        status: str = "ok",
+        reason: str | None = None,
+    ) -> list[PairScore]:
+        """All rows of what a system gave. Without `talkers`, outputs are named; with it, they are unordered, and
+        `broadcast` says that a single one stands for every talker.
+        """
+        if talkers:
+            return self._talkers(outputs, broadcast, status, reason)
+        rows: list[PairScore] = []
+        first = next(iter(self._references))
+        for output in outputs or [Output(name="estimate", signal=None)]:
+            name = output.name if output.name in self._references else first
+            rows += self.pair(name, output, status=status, reason=reason)
+        return rows
+
+    def _delivered(self, reference: str, output: Output, status: str, reason: str | None) -> _Delivered:
+        rate = self.sample_rate if output.sample_rate is None else output.sample_rate
+        _check_rate("estimate_rate", rate)
         if self._faults[reference]:
             return _Delivered()
-        if estimate is None or status not in ("ok", "ok_len"):
-            failed = reason or (status if status not in ("ok", "ok_len") else "missing")
-            return _Delivered(reason=failed)
-        delivered = _deliver(side.signal, _mono("estimate", estimate), self.sample_rate, estimate_rate)
+        if output.signal is None or status not in ("ok", "ok_len"):
+            return _Delivered(reason=reason or (status if status not in ("ok", "ok_len") else "missing"))
+        samples = self._references[reference].signal.size
+        delivered = _deliver(samples, _mono("estimate", output.signal), self.sample_rate, rate)
         delivered.wrong_length |= status == "ok_len"
-        if delivered.side is not None:
-            self._look(side, delivered)
         return delivered
 
-    def _look(self, side: _Side, delivered: _Delivered) -> None:
-        """Lag and flags."""
-        assert delivered.side is not None
-        e = delivered.side.signal
-        delivered.lag, inverted = _lag(side.signal, e, round(LAG_S * self.sample_rate))
-        mixture = self._mixture.signal if self._mixture is not None and self._fits_mixture(side) else None
-        half = side.memo(
-            "gaming",
-            lambda: gaming.Reference.of(reference=side.signal, sample_rate=self.sample_rate, mixture=mixture),
-        )
-        delivered.flags += half.flags(e, lag=delivered.lag, inverted=inverted)
+    def _mixture_like(self, side: Side) -> Side | None:
+        """The mixture, where it is as long as a reference."""
+        fits = self._mixture is not None and self._mixture.signal.shape == side.signal.shape
+        return self._mixture if fits else None
 
-    def _fits_mixture(self, side: _Side) -> bool:
-        return self._mixture is not None and self._mixture.signal.shape == side.signal.shape
-
-    def _outcome(self, metric: Metric, reference: str, delivered: _Delivered, pair: _Pair | None) -> Outcome:
+    def _outcome(self, metric: Metric, reference: str, delivered: _Delivered, pair: Pair | None) -> Outcome:
         if metric.name in self._skipped:
             return Outcome(None, "skipped", self._skipped[metric.name])
         if reason := self._faults[reference]:
             return Outcome(None, "excluded_ref", reason)
         if metric.min_sample_rate is not None and self.sample_rate < metric.min_sample_rate:
             return Outcome(None, "excluded_ref", "bandwidth")
-        if metric.needs == "mixture" and not self._fits_mixture(self._sides[reference]):
+        if metric.needs == "mixture" and self._mixture_like(self._references[reference]) is None:
             return Outcome(None, "skipped", "no_mixture")
         if pair is None:
             return Outcome(metric.floor, "floor", delivered.reason)
-        return _computed(metric, pair, self._functions.get(metric.name))
+        try:
+            function = self._plug_ins.get(metric.name)
+            return pair.outcome(metric.name) if function is None else _plugged(metric, pair, function)
+        except Unscorable as refusal:
+            return Outcome(None, refusal.status, refusal.reason)
+        except Exception as error:  # noqa: BLE001 - whatever a metric's library raises costs this one row, with its name
+            return Outcome(None, "error", type(error).__name__)
 
-    def _row(self, metric: Metric, outcome: Outcome, delivered: _Delivered, output: str, reference: str) -> PairScore:
+    def _filled(self, blank: PairScore, metric: Metric, outcome: Outcome, delivered: _Delivered) -> PairScore:
         value, status, reason, flags = _settle(metric, outcome)
         if status == "ok" and delivered.wrong_length:
             status = "ok_len"
-        return PairScore(
-            output=output,
-            reference=reference,
+        return replace(
+            blank,
             metric=metric.name,
             value=value,
             status=status,
             reason=reason,
-            sample_rate=_rate(metric, self.sample_rate),
+            sample_rate=rate_of(metric, self.sample_rate),
             resampler=_resampler(metric, delivered, self.sample_rate),
-            length_delta=delivered.length_delta,
-            lag=delivered.lag,
-            permutation=None,
-            counts=[],
-            flags=[*delivered.flags, *flags],
+            counts=list(outcome.counts),
+            flags=[*blank.flags, *flags],
             metric_version=version(metric),
         )
 
 
-# ------------------------------------------------------------------------------------------------ what is delivered
-
-
-def _resample(signal: Signal, from_rate: int, to_rate: int) -> Signal:
-    import soxr
-
-    if from_rate == to_rate:
-        return signal
-    resampled: Signal = soxr.resample(np.ascontiguousarray(signal), from_rate, to_rate, quality="VHQ")
-    return resampled
+def _plugged(metric: Metric, pair: Pair, function: Callable[..., float]) -> Outcome:
+    """What a user's metric makes of the signals it asks for."""
+    rate = rate_of(metric, pair.rate)
+    wanted: dict[str, Any] = {"estimate": pair.estimate.at(rate), "sample_rate": rate}
+    if metric.needs in ("reference", "mixture"):
+        wanted["reference"] = pair.reference.at(rate)
+    if metric.needs == "mixture":
+        assert pair.mixture is not None
+        wanted["mixture"] = pair.mixture.at(rate)
+    return Outcome(float(function(**wanted)))
 
 
 def _unusable(s: Signal, sample_rate: int) -> str | None:
@@ -323,31 +294,21 @@ def _unusable(s: Signal, sample_rate: int) -> str | None:
     return reason or ("too_short" if len(s) < MIN_REFERENCE_S * sample_rate else None)
 
 
-def _deliver(s: Signal, e: Signal, sample_rate: int, estimate_rate: int) -> _Delivered:
+def _deliver(samples: int, e: Signal, sample_rate: int, estimate_rate: int) -> _Delivered:
     """The length rule and the rate rule."""
     out = _Delivered(resampled=estimate_rate != sample_rate)
-    out.flags = (f"estimate_rate={estimate_rate}",) if out.resampled else ()
     out.reason = fault(e)
     if out.reason in ("empty", "nan", "inf"):  # anywhere, even in what would be cut off: such a system is broken
         return out
-    e = _resample(e, estimate_rate, sample_rate)
-    out.length_delta = len(e) - len(s)
+    e = resampled(e, estimate_rate, sample_rate)
+    out.length_delta = len(e) - samples
     out.wrong_length = abs(out.length_delta) > LENGTH_TOLERANCE_S * sample_rate
     if out.length_delta:
-        e = np.pad(e[: len(s)], (0, max(0, len(s) - len(e))))
+        e = np.pad(e[:samples], (0, max(0, samples - len(e))))
     out.reason = fault(e)
     if out.reason is None:
-        out.side = _Side(e, sample_rate)
+        out.side = Side(e, sample_rate)
     return out
-
-
-def _lag(s: Signal, e: Signal, limit: int) -> tuple[int | None, bool]:
-    """Lag of the largest cross-correlation within +-limit samples, and whether it is negative there."""
-    (found,) = distortion.correlate(s / np.abs(s).max(), e / np.abs(e).max(), low=-limit, high=limit)
-    if not found.any():
-        return None, False
-    best = int(np.abs(found).argmax())
-    return best - limit, bool(found[best] < 0)
 
 
 def _mono(name: str, signal: ArrayLike) -> Signal:
@@ -365,119 +326,6 @@ def _mono(name: str, signal: ArrayLike) -> Signal:
 def _check_rate(name: str, rate: int) -> None:
     if rate <= 0:
         raise ValueError(f"{name} must be a positive number of Hz, got {rate}")
-
-
-# ------------------------------------------------------------------------------------------------ metrics of a pair
-
-
-def _computed(metric: Metric, pair: _Pair, plug_in: Callable[..., float] | None) -> Outcome:
-    try:
-        if plug_in is not None:
-            return Outcome(float(plug_in(**_wanted(metric, pair))))
-        return _outcome_of(metric.name, pair)
-    except Unscorable as refusal:
-        return Outcome(None, refusal.status, refusal.reason)
-    except Exception as error:  # noqa: BLE001 - whatever a metric library raises costs this one row, with its name
-        return Outcome(None, "error", type(error).__name__)
-
-
-def _outcome_of(name: str, pair: _Pair) -> Outcome:
-    """The outcome of one metric, computed once per pair."""
-    found: Outcome | float = pair.memo(name, lambda: _FUNCTIONS[name](pair, name))
-    return found if isinstance(found, Outcome) else Outcome(float(found))
-
-
-def _wanted(metric: Metric, pair: _Pair) -> dict[str, Any]:
-    rate = _rate(metric, pair.rate)
-    wanted: dict[str, Any] = {"estimate": pair.estimate.at(rate), "sample_rate": rate}
-    if metric.needs in ("reference", "mixture"):
-        wanted["reference"] = pair.reference.at(rate)
-    if metric.needs == "mixture":
-        assert pair.mixture is not None
-        wanted["mixture"] = pair.mixture.at(rate)
-    return wanted
-
-
-def _pesq(pair: _Pair, name: str) -> Outcome:
-    rate, mode = _PESQ[name.removesuffix("_seg")]
-    s, e = pair.both(rate)
-    function = perceptual.pesq_in_pieces if name.endswith("_seg") else perceptual.pesq_score
-    return pair.call(function, reference=s, estimate=e, sample_rate=rate, mode=mode)
-
-
-_PESQ = {"pesq_wb": (16000, "wb"), "pesq_nb": (8000, "nb"), "pesq_nb16": (16000, "nb")}
-
-
-def _stoi(pair: _Pair, name: str) -> float:
-    half = pair.reference.memo(
-        "stoi", lambda: intelligibility.Reference.of(reference=pair.reference.signal, sample_rate=pair.rate)
-    )
-    value: float = getattr(pair.memo("stoi and estoi", lambda: half.score(pair.estimate.signal)), name)
-    return value
-
-
-def _distortion(pair: _Pair, name: str) -> Outcome | float:
-    half = pair.reference.memo("distortion", lambda: distortion.Reference.of(reference=pair.reference.signal))
-    if name == "sdr":
-        value, conditioned = half.sdr(pair.estimate.signal)
-        return Outcome(value, flags=() if conditioned else ("ill_conditioned",))
-    ratio: float = getattr(half, name)(pair.estimate.signal)
-    return ratio
-
-
-def _frame_wise(pair: _Pair, name: str) -> float:
-    """One measure of `eval.composite`; all that the chosen metrics need are made in one pass."""
-    rate = _rate(catalogue.get("ssnr"), pair.rate)
-    half = pair.reference.memo(
-        "composite",
-        lambda: composite.Reference.of(reference=pair.reference.at(rate), sample_rate=rate, names=pair.frame_wise),
-    )
-    measures: dict[str, float] = pair.memo("composite", lambda: half.measures(pair.estimate.at(rate)))
-    return measures[name]
-
-
-def _composite(pair: _Pair, name: str) -> Outcome | float:
-    pesq = _outcome_of("pesq_wb", pair)
-    if pesq.status != "ok" or pesq.value is None:
-        return pesq
-    kind, dialect = name.split("_")
-    llr, wss, ssnr = (_frame_wise(pair, measure) for measure in _INGREDIENTS[dialect])
-    value: float = getattr(composite.composites(pesq_wb=pesq.value, llr=llr, wss=wss, ssnr=ssnr), kind)
-    return value
-
-
-_INGREDIENTS = {"loizou": ("llr_uncapped", "wss", "ssnr"), "cmgan": ("llr_uncapped", "wss_cmgan", "ssnr")}
-_MEASURES = ("ssnr", "llr", "wss", "fwsegsnr", "cd")
-_COMPOSITES = tuple(f"{kind}_{dialect}" for dialect in _INGREDIENTS for kind in ("csig", "cbak", "covl"))
-
-
-def _frame_wise_names(metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """The measures of `eval.composite` that some metrics are made of."""
-    names = [metric.name for metric in metrics]
-    wanted = {name for name in names if name in _MEASURES}
-    wanted |= {part for name in names if name in _COMPOSITES for part in _INGREDIENTS[name.split("_")[1]]}
-    return tuple(name for name in composite.NAMES if name in wanted)
-
-
-_FUNCTIONS: dict[str, Callable[[_Pair, str], Outcome | float]] = {
-    **dict.fromkeys(("pesq_wb", "pesq_nb", "pesq_nb16", "pesq_wb_seg", "pesq_nb_seg"), _pesq),
-    **dict.fromkeys(("stoi", "estoi"), _stoi),
-    **dict.fromkeys(("si_sdr", "si_snr", "snr", "sdr"), _distortion),
-    **dict.fromkeys(_MEASURES, _frame_wise),
-    **dict.fromkeys(_COMPOSITES, _composite),
-}
-
-
-# ------------------------------------------------------------------------------------------------------- the row
-
-
-def _rate(metric: Metric, reference_rate: int) -> int:
-    """The rate at which a metric compares: its own, or the lower one that it allows where the reference is below."""
-    if metric.sample_rate is None:
-        return reference_rate
-    if reference_rate < metric.sample_rate and metric.min_sample_rate is not None:
-        return metric.min_sample_rate
-    return metric.sample_rate
 
 
 def _settle(metric: Metric, outcome: Outcome) -> tuple[float | None, str, str | None, tuple[str, ...]]:
@@ -500,7 +348,7 @@ def _resampler(metric: Metric, delivered: _Delivered, sample_rate: int) -> str |
     names = [RESAMPLER] if delivered.resampled else []
     if metric.name in ("stoi", "estoi"):
         names += [STOI_RESAMPLER] if sample_rate != intelligibility.RATE else []
-    elif _rate(metric, sample_rate) != sample_rate:
+    elif rate_of(metric, sample_rate) != sample_rate:
         names.append(RESAMPLER)
     return "+".join(dict.fromkeys(names)) or None
 

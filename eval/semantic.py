@@ -6,7 +6,8 @@ Conventions
     words that are counted, those of the reference included, are the canonical ones that step 1 leaves.
 
 1. Both texts are brought to canonical words:
-   a. a symbol of `symbols` between two digits becomes its word (`120/80` to `120 over 80`);
+   a. a symbol of `symbols` between two digits becomes its word (`120/80` to `120 over 80`), and a unit is cut off the
+      digit that it hangs on (`5mcg`);
    b. the normaliser english@1 writes numbers in digits, resolves contractions, spellings, currency and percent;
    c. `fillers` are dropped;
    d. behind a number, a way of writing a unit becomes the unit (`units`); anywhere, a way of writing a term becomes
@@ -64,9 +65,10 @@ class Rules:
         return frozenset(phrase[0] for phrase in (*self.units, *self.terms))
 
     @functools.cached_property
-    def starts(self) -> frozenset[str]:
-        """First words of all ways of writing."""
-        return frozenset(phrase[0] for phrase in (*self.units, *self.terms))
+    def hanging(self) -> re.Pattern[str]:
+        """The place between a digit and a unit, whichever unit of one word it is."""
+        words = sorted(re.escape(phrase[0]) for phrase in self.units if len(phrase) == 1)
+        return re.compile(rf"(?<=[0-9])(?=(?:{'|'.join(words)})\b)" if words else r"(?!)", re.IGNORECASE)
 
     @property
     def stamp(self) -> str:
@@ -101,8 +103,8 @@ class Rules:
             table=merged,
             symbols=merged["symbols"],
             fillers=frozenset(map(_filler, merged["fillers"])),
-            units=_phrases("units", merged["units"]),
-            terms=_phrases("terms", merged["terms"]),
+            units=_phrases("units", merged["units"], ("", "7 ", "1 ")),
+            terms=_phrases("terms", merged["terms"], ("",)),
         )
 
 
@@ -117,7 +119,7 @@ def count_semantic(*, reference: str, hypothesis: str | None, rules: str | Rules
     first, second = canonical(reference, rules=chosen), canonical(hypothesis or "", rules=chosen)
     if first == second:
         return Counts(hits=len(first))
-    return _aligned(first, second) if first else Counts(hallucinated_words=len(second))
+    return _aligned(first, second)
 
 
 def get(rules: str | Rules) -> Rules:
@@ -134,6 +136,7 @@ def canonical(text: str, *, rules: str | Rules) -> list[str]:
     chosen = get(rules)
     for symbol, word in chosen.symbols.items():
         text = re.sub(rf"(?<=[0-9])\s*{re.escape(symbol)}\s*(?=[0-9])", f" {word} ", text)
+    text = chosen.hanging.sub(" ", text)
     words = [word for word in _base_words(text) if word not in chosen.fillers]
     out: list[str] = []
     at = 0
@@ -251,19 +254,22 @@ def _filler(text: str) -> str:
     return words[0]
 
 
-def _phrases(section: str, meanings: Mapping[str, Sequence[str]]) -> dict[Phrase, Phrase]:
-    """Every way of writing, as words of the base normaliser, and its canonical."""
+def _phrases(section: str, meanings: Mapping[str, Sequence[str]], behind: Sequence[str]) -> dict[Phrase, Phrase]:
+    """Every way of writing, as words of the base normaliser, and its canonical.
+
+    `behind` is what may stand before it: the base normaliser writes out some units behind a number, `1 kg` otherwise
+    than `7 kg`, and leaves `kg` alone.
+    """
     found: dict[Phrase, Phrase] = {}
     for key, ways in meanings.items():
         term = tuple(_base_words(key))
-        for way in (key, *ways):
-            phrase = tuple(_base_words(way))
+        for way, before in itertools.product((key, *ways), behind):
+            phrase = tuple(_base_words(before + way)[bool(before) :])
             if not 1 <= len(phrase) <= SPAN or not term:
                 raise ValueError(f"{section} must have 1 to {SPAN} words, got {way!r} for {key!r}")
             if found.setdefault(phrase, term) != term:
-                raise ValueError(
-                    f"{section}: {way!r} must have one meaning, got {' '.join(found[phrase])!r} and {key!r}"
-                )
+                old = " ".join(found[phrase])
+                raise ValueError(f"{section}: {way!r} must have one meaning, got {old!r} and {key!r}")
     return found
 
 
@@ -289,7 +295,7 @@ _TABLES: dict[str, dict[str, Any]] = {
             "inches": ["inch"],
             "hours": ["h", "hr", "hrs", "hour"],
             "minutes": ["min", "mins", "minute"],
-            "seconds": ["s", "sec", "secs", "second"],
+            "seconds": ["sec", "secs", "second"],
             "hertz": ["hz"],
             "decibels": ["db", "decibel"],
             "dollars": ["dollar", "bucks", "buck"],

@@ -345,11 +345,12 @@ def _correlation(x: Samples, window: Samples) -> Integers:
     lags = np.empty(ORDER + 1, np.int64)
     for lag in range(0, ORDER + 1, 3):
         total_0 = total_1 = total_2 = 0
+        later = y[lag:]
         for i in range(x.size - lag):  # the zeros behind y count for nothing
             here = np.int64(y[i])
-            total_0 += here * y[i + lag]
-            total_1 += here * y[i + lag + 1]
-            total_2 += here * y[i + lag + 2]
+            total_0 += here * later[i]
+            total_1 += here * later[i + 1]
+            total_2 += here * later[i + 2]
         lags[lag], lags[lag + 1], lags[lag + 2] = total_0, total_1, total_2
     return lags
 
@@ -408,10 +409,10 @@ def _partitions(folded: Samples, order: int) -> tuple[int, Integers, int]:
     parameters = np.zeros((top + 1, 1 << top), np.int64)
     best, best_bits = 0, 1 << 62
     for level in range(top, -1, -1):
-        bits, k = 0, 0
+        bits = 0
         for part in range(1 << level):
             count = (folded.size >> level) - (order if part == 0 else 0)
-            k = _parameter(sums[part], count, k)
+            k = _parameter(sums[part], count)
             parameters[level, part] = k
             bits += 5 + count * (k + 1) + (sums[part] >> k)
         if bits < best_bits:
@@ -426,21 +427,16 @@ def _partition_sums(folded: Samples, order: int, top: int) -> Integers:
     width = folded.size >> top
     sums = np.zeros(1 << top, np.int64)
     for part in range(1 << top):
-        first = order if part == 0 else part * width
-        total = 0
-        for i in range((part + 1) * width - first):
-            total += folded[i + first]
-        sums[part] = total
+        sums[part] = folded[max(order, part * width) : (part + 1) * width].sum()
     return sums
 
 
 @numba.njit()
-def _parameter(total: int, count: int, k: int) -> int:
-    """The k that makes count (k + 1) + total / 2^k least, sought from a guess: a bit pays while it saves more than one
-    per number.
+def _parameter(total: int, count: int) -> int:
+    """The k that makes count (k + 1) + total / 2^k least: a bit pays while it saves more than one per number, which is
+    while total / 2^k, rounded down, is more than 2 count.
     """
-    while k < MOST_RICE and (total >> k) - (total >> (k + 1)) > count:
-        k += 1
-    while k > 0 and (total >> (k - 1)) - (total >> k) <= count:
-        k -= 1
+    k, enough = 0, 2 * count + 1
+    for bit in range(MOST_RICE):
+        k += total >= enough << bit
     return k

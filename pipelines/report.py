@@ -19,7 +19,7 @@ from manifests.schema import SCHEMA_VERSION, System, keys
 from manifests.system import BUILTINS
 from pipelines import engine
 from pipelines.dataset import Dataset, machine, package_versions
-from pipelines.score import score_shards, score_stage
+from pipelines.score import Plan, plan_of, score_shards, score_stage
 from reports import card, page
 
 __all__ = ["report", "write_card"]
@@ -81,12 +81,13 @@ def report(dataset: Dataset, *, out: str | None = None, examples: int = 4) -> st
     manifest = _manifest(dataset)
     conditions = manifest[manifest.mixture_id.isin(scores.mixture_id)]
     metrics = [name for name in catalogue.METRICS if name in set(scores.metric)]
-    leaderboard = summary.leaderboard(scores, conditions, metrics=metrics)
+    anchors = [name for name, system in systems.items() if system.kind == "builtin"]
+    leaderboard = _leaderboard(scores, conditions, metrics, anchors)
     contents = page.Report(
         title=f"{dataset.recipe().name}: leaderboard",
         dataset=_facts(dataset, manifest),
         leaderboard=leaderboard,
-        bins=_bins(scores, conditions, metrics),
+        bins=_bins(scores, conditions, metrics, anchors),
         bin_column="snr_db",
         metrics=[_metric_info(name, scores) for name in metrics],
         systems=[_system_info(name, system) for name, system in systems.items()],
@@ -114,7 +115,7 @@ def _scores(dataset: Dataset) -> tuple[dict[str, System], pa.Table]:
     scored = [s for s in dataset.systems() if f"score {s.system_id}" in stages]
     if not scored:
         raise UserError(f"{dataset.root}: no scores here; run 'hubbub infer' and 'hubbub score' first")
-    shards = {s.system_id: _done_shards(dataset, s, tuple(stages[f"score {s.system_id}"]["metrics"])) for s in scored}
+    shards = {s.system_id: _done_shards(dataset, s, plan_of(stages[f"score {s.system_id}"])) for s in scored}
     common = set.intersection(*(set(names) for names in shards.values()))
     if not common:
         raise UserError(
@@ -131,9 +132,9 @@ def _scores(dataset: Dataset) -> tuple[dict[str, System], pa.Table]:
     )
 
 
-def _done_shards(dataset: Dataset, system: System, metrics: tuple[str, ...]) -> list[str]:
+def _done_shards(dataset: Dataset, system: System, plan: Plan) -> list[str]:
     """A system's scored shards. Scores of estimates or mixtures that have changed since are refused."""
-    stage = score_stage(dataset, system, metrics)
+    stage = score_stage(dataset, system, plan)
     shards = score_shards(dataset, system)
     stale = [shard.name for shard in shards if engine.is_done(stage, shard) is None]
     if stale:
@@ -150,14 +151,30 @@ def _shown_names(systems: Sequence[System]) -> dict[str, str]:
     return {s.system_id: s.name if names.count(s.name) == 1 else s.system_id for s in systems}
 
 
-def _bins(scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+def _leaderboard(
+    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[str], anchors: Sequence[str]
+) -> pd.DataFrame:
+    """The leaderboard, and beside each mean that over the items which the system itself has numbers for."""
+    own = summary.as_delivered(scores, conditions, metrics=metrics)[["system", "metric", "mean", "n"]]
+    board = summary.leaderboard(scores, conditions, metrics=metrics, unranked=anchors)
+    return board.merge(
+        own.rename(columns={"mean": "delivered", "n": "n_delivered"}),
+        on=["system", "metric"],
+        how="left",
+        validate="one_to_one",
+    )
+
+
+def _bins(
+    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[str], anchors: Sequence[str]
+) -> pd.DataFrame:
     """The leaderboard per SNR bin of 5 dB, edges on multiples of 5."""
     known = conditions.snr_db.dropna()
     if known.empty:
         return pd.DataFrame()
     low, high = np.floor(known.min() / SNR_STEP_DB), np.floor(known.max() / SNR_STEP_DB) + 1
     edges = [float(e * SNR_STEP_DB) for e in np.arange(low, high + 1)]
-    return summary.by_bin(scores, conditions, by="snr_db", edges=edges, metrics=metrics)
+    return summary.by_bin(scores, conditions, by="snr_db", edges=edges, metrics=metrics, unranked=anchors)
 
 
 def _warnings(leaderboard: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, System]) -> list[str]:
@@ -213,11 +230,12 @@ def _metric_info(name: str, scores: pd.DataFrame) -> page.MetricInfo:
         title=metric.title,
         unit=metric.unit or None,
         better=metric.better,
-        low=metric.floor,
-        high=metric.ceiling,
+        low=metric.bounds[0],
+        high=metric.bounds[1],
         decimals=DECIMALS.get(metric.unit, 3),
         floor=metric.floor,
         version=", ".join(versions),
+        aggregate=metric.aggregate,
     )
 
 

@@ -1,98 +1,149 @@
-"""`hubbub score`: every metric of every estimate of every system: one row each, whatever happens."""
+"""`hubbub score`: every metric of every output of every system: one row each, whatever happens.
+
+All systems are scored together: a mixture and its references are decoded once, and what metrics make of a reference
+alone is made once. Each system's rows still go to files of their own, the same as if it were scored by itself.
+
+What is compared with what (`against`)
+    target    every output with the stem of its name, or else with `target`
+    talkers   the outputs, unordered, with the targets of all talkers (stem `targets`)
+    auto      talkers where the dataset has several talkers and their targets, else target
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from eval import catalogue
-from eval.catalogue import HEADLINE
-from manifests import audio, ids, parquet, schema, storage
+from eval.catalogue import HEADLINE, Metric
+from manifests import audio, ids, metric, parquet, schema, storage
 from manifests.errors import UserError
-from manifests.schema import Failed, Score, System
-from pipelines import engine, isolate
+from manifests.metric import MetricSpec
+from manifests.schema import Failed, KeyNumber, Score, System
+from pipelines import engine, isolate, modules
+from pipelines.console import warn
 from pipelines.dataset import Dataset, package_versions, stage_entry
 from pipelines.infer import mixture_shards
 
-__all__ = ["isolated_if_risky", "score"]
+__all__ = ["Plan", "isolated_if_risky", "plan_of", "score", "score_shards", "score_stage"]
 
 PESQ_TIMEOUT_S = 300.0
+AGAINST = ("auto", "target", "talkers")
+STEM_COLUMNS = frozenset(schema.audio_columns(schema.Mixture)) - {"mixture", "target"}
+BROADCAST = ("unprocessed", "silence")
+"""Builtin systems whose one output stands for every talker."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is computed, resolved before any work: it determines the scores together with the estimates."""
+
+    metrics: tuple[str, ...]
+    against: str = "target"
+    plug_ins: tuple[tuple[str, str], ...] = ()  # (spec as JSON, its identity)
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @functools.cached_property
+    def specs(self) -> list[MetricSpec]:
+        return [MetricSpec.model_validate_json(spec) for spec, _ in self.plug_ins]
+
+    def chosen(self) -> list[Metric]:
+        return catalogue.chosen(self.metrics, [described(*plug_in) for plug_in in self.plug_ins])
 
 
 @dataclass(frozen=True)
 class Settings:
     root: str
-    system_id: str
-    metrics: tuple[str, ...]
+    systems: tuple[tuple[str, str], ...]  # (id, name) in the order of the stages
+    plan: Plan
 
 
 @dataclass(frozen=True)
 class Payload:
+    """One mixture, encoded: its references by name, and itself where it was kept."""
+
     mixture_id: str
-    reference: Any
-    reference_name: str
-    estimate: Any  # a row of `estimates` as a dict, or the reason why there is none
+    references: Mapping[str, Any]
+    mixture: Any | None = None
 
 
-def items(settings: Settings, shard: engine.Shard) -> Iterator[engine.Item]:
-    """Mixtures joined with their estimates by id. A mixture without an estimate is an item all the same."""
+def items(settings: Settings, shard: str, members: tuple[int, ...]) -> Iterator[engine.Item]:
+    """Mixtures joined with the estimates of some systems by id. A mixture without an estimate is an item all the
+    same.
+    """
     dataset = Dataset(settings.root)
-    mixtures = parquet.read_table(
-        dataset.path("mixtures", f"{shard.name}.parquet"), ("mixture_id", "target", "target_kind", "duration_s")
-    )
-    estimates = parquet.read_table(dataset.path("estimates", settings.system_id, f"{shard.name}.parquet"))
-    by_id = {row["mixture_id"]: row for row in estimates.to_pylist()}
-    lost = _lost(dataset, settings.system_id, shard.name)
+    uri = dataset.path("mixtures", f"{shard}.parquet")
+    estimates = [_estimates(dataset, settings.systems[member][0], shard) for member in members]
+    stems = _stems(parquet.read_schema_names(uri), settings.plan.against, estimates)
+    mixtures = parquet.read_table(uri, ("mixture_id", "duration_s", "mixture", *stems))
     for row in mixtures.to_pylist():
         name = row["mixture_id"]
-        payload = Payload(name, row["target"], row["target_kind"], by_id.get(name, lost.get(name, "missing")))
-        yield engine.Item(name, payload, seconds_audio=row["duration_s"])
+        references = {stem: row[stem] for stem in stems if row[stem] is not None}
+        parts = tuple(by_id.get(name, "missing") for by_id in estimates)
+        yield engine.Item(name, Payload(name, references, row["mixture"]), seconds_audio=row["duration_s"], parts=parts)
 
 
-def _lost(dataset: Dataset, system_id: str, shard: str) -> dict[str, str]:
-    """Mixtures whose estimate was never made because the system killed its process or ran out of time."""
+def _stems(columns: Sequence[str], against: str, estimates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The stems that estimates are compared with, the default first."""
+    if against == "talkers":
+        return [name for name in columns if name.startswith("target_")]
+    rows = [row for by_id in estimates for row in by_id.values() if not isinstance(row, str)]
+    named = {output["name"] for row in rows for output in row["outputs"]}
+    return ["target", *(name for name in columns if name in named and name in STEM_COLUMNS)]
+
+
+def _estimates(dataset: Dataset, system_id: str, shard: str) -> dict[str, Any]:
+    """By mixture: a row of `estimates` as a dict, or the reason why there is none, because the system killed its
+    process or ran out of time.
+    """
     uri = dataset.path("failed", f"infer-{system_id}-{shard}.parquet")
-    return {row.id: row.reason for row in parquet.read_rows(uri, Failed)} if storage.exists(uri) else {}
+    lost = {row.id: row.reason for row in parquet.read_rows(uri, Failed)} if storage.exists(uri) else {}
+    table = parquet.read_table(dataset.path("estimates", system_id, f"{shard}.parquet"))
+    return lost | {row["mixture_id"]: row for row in table.to_pylist()}
 
 
-def work(settings: Settings, payload: Payload) -> list[Score]:
-    """All metrics of all outputs of one estimate."""
-    from eval.score import score_pair
+def work(settings: Settings, payload: Payload, parts: tuple[tuple[int, Any], ...]) -> list[Any]:
+    """All metrics of all outputs of some systems: a list of rows for each, or the rows of a single one."""
+    from eval.score import Item
 
-    reference, rate = audio.decode(payload.reference)
-    rows: list[Score] = []
-    for name, estimate, estimate_rate, status, reason in _outputs(payload.estimate):
-        pairs = score_pair(
-            reference=reference,
-            estimate=estimate,
-            sample_rate=rate,
-            estimate_rate=estimate_rate,
-            metrics=settings.metrics,
-            estimate_status=status,
-            estimate_reason=reason,
-            call=isolated_if_risky,
+    references = {name: audio.decode(stored) for name, stored in payload.references.items()}
+    rate = next(iter(references.values()))[1]
+    item = Item(
+        references={name: samples for name, (samples, _) in references.items()},
+        sample_rate=rate,
+        mixture=None if payload.mixture is None else audio.decode(payload.mixture)[0],
+        metrics=settings.plan.metrics,
+        plug_ins=_loaded(settings.plan),
+        skipped=dict(settings.plan.skipped),
+        call=isolated_if_risky,
+    )
+    found = [_rows(settings, payload.mixture_id, item, *settings.systems[index], part) for index, part in parts]
+    return found if len(found) > 1 else found[0]
+
+
+def _rows(settings: Settings, mixture_id: str, item: Any, system_id: str, name: str, estimate: Any) -> list[Score]:
+    from eval.score import Output
+
+    failed = isinstance(estimate, str)
+    outputs = [] if failed else [(o["name"], *audio.decode(o["audio"])) for o in estimate["outputs"]]
+    pairs = item.outputs(
+        [Output(name=name, signal=samples, sample_rate=rate) for name, samples, rate in outputs],
+        talkers=settings.plan.against == "talkers",
+        broadcast=name in BROADCAST,
+        status="failed" if failed else estimate["status"],
+        reason=estimate if failed else estimate["reason"],
+    )
+    return [
+        Score(
+            system_id=system_id,
+            mixture_id=mixture_id,
+            **asdict(pair) | {"counts": [KeyNumber(key, value) for key, value in pair.counts]},
         )
-        where: dict[str, Any] = {
-            "system_id": settings.system_id,
-            "mixture_id": payload.mixture_id,
-            "output": name,
-            "reference": payload.reference_name,
-        }
-        rows += [Score(**where, **asdict(pair)) for pair in pairs]
-    return rows
-
-
-def _outputs(estimate: Any) -> Iterator[tuple[str, Any, int | None, str, str | None]]:
-    """(name, samples, rate, status, reason) of each output; one without samples where the system gave nothing."""
-    if isinstance(estimate, str):
-        yield "estimate", None, None, "failed", estimate
-    elif not estimate["outputs"]:
-        yield "estimate", None, None, estimate["status"], estimate["reason"]
-    else:
-        for output in estimate["outputs"]:
-            samples, rate = audio.decode(output["audio"])
-            yield output["name"], samples, rate, estimate["status"], estimate["reason"]
+        for pair in pairs
+    ]
 
 
 def isolated_if_risky(function: Callable[..., Any], **arguments: Any) -> Any:
@@ -117,6 +168,43 @@ def isolated_if_risky(function: Callable[..., Any], **arguments: Any) -> Any:
     raise AssertionError("unreachable")
 
 
+# -------------------------------------------------------------------------------------------------- the user's metrics
+
+
+def described(spec_json: str, identity: str) -> Metric:
+    """A plug-in as an entry of the catalogue; its version is what determines it."""
+    spec = MetricSpec.model_validate_json(spec_json)
+    low, high = float(spec.low or 0.0), float(spec.high or 0.0)
+    return Metric(
+        name=spec.name,
+        title=spec.title or spec.name,
+        group="plug-in",
+        unit=spec.unit,
+        low=low,
+        high=high,
+        floor=low if spec.better == "higher" else high,
+        ceiling=high if spec.better == "higher" else low,
+        better=spec.better,
+        sample_rate=spec.sample_rate,
+        min_sample_rate=spec.sample_rate,
+        package="hubbub",
+        paper=spec.paper or "-",
+        licence_note=spec.licence or "-",
+        version=identity,
+        needs=spec.needs,
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(plan: Plan) -> list[Any]:
+    """The user's metrics, loaded once per process."""
+    from eval.score import PlugIn
+
+    return [
+        PlugIn(described(*plug_in), modules.load(spec)) for plug_in, spec in zip(plan.plug_ins, plan.specs, strict=True)
+    ]
+
+
 # ------------------------------------------------------------------------------------------------------ the driver
 
 
@@ -125,19 +213,71 @@ def score(
     *,
     systems: Sequence[str] = (),
     metrics: Sequence[str] = HEADLINE,
+    plug_ins: Sequence[str] = (),
+    against: str = "auto",
     workers: int,
     quiet: bool = False,
     retry_failed: bool = False,
 ) -> dict[str, engine.Result]:
-    """Score the estimates of some systems (names or ids; default: all). Returns the engine's result per system id."""
+    """Score the estimates of some systems (names or ids; default: all). Returns the engine's result per system id.
+
+    `metrics` are names of metrics, or of groups; `plug_ins` are paths of YAML files, see `manifests.metric`.
+    """
+    chosen = _systems(dataset, systems)
+    shards = [score_shards(dataset, system) for system in chosen]
+    plan = resolved(metrics, plug_ins, _against(dataset, against, shards[0]))
+    for name, reason in plan.skipped:
+        warn(f"hubbub: {name} is skipped: {reason}")
+    together = engine.Together(
+        name="score",
+        stages=tuple(score_stage(dataset, system, plan) for system in chosen),
+        items=items,
+        work=work,
+        settings=Settings(dataset.root, tuple((system.system_id, system.name) for system in chosen), plan),
+        label=f"score {', '.join(system.name for system in chosen)}",
+    )
+    results = engine.run_together(together, shards, workers=workers, quiet=quiet, retry_failed=retry_failed)
+    names = [metric.name for metric in plan.chosen()]
+    for system, stage, result in zip(chosen, together.stages, results, strict=True):
+        entry = stage_entry(stage, result, workers, metrics=names, plan=asdict(plan))
+        dataset.record(f"score {system.system_id}", entry)
+    return {system.system_id: result for system, result in zip(chosen, results, strict=True)}
+
+
+def resolved(metrics: Sequence[str], plug_ins: Sequence[str], against: str) -> Plan:
+    """What is computed, with what cannot be and why. UserError for metrics that do not exist."""
+    specs = [metric.load_metric(path) for path in plug_ins]
+    found = tuple((spec.model_dump_json(), metric.identify(spec, modules.check(spec))) for spec in specs)
     try:
-        chosen = tuple(catalogue.get(name).name for name in metrics)
+        chosen = catalogue.chosen(
+            [*metrics, *(spec.name for spec in specs)], [described(*plug_in) for plug_in in found]
+        )
     except ValueError as error:
         raise UserError(str(error)) from None
-    return {
-        system.system_id: _score_system(dataset, system, chosen, workers, quiet, retry_failed)
-        for system in _systems(dataset, systems)
-    }
+    skipped = tuple((m.name, reason) for m in chosen if (reason := missing(m)))
+    return Plan(tuple(m.name for m in chosen), against, found, skipped)
+
+
+def missing(metric: Metric) -> str | None:
+    """What to install for a metric that cannot be computed here."""
+    if metric.extra is None or importlib.util.find_spec(metric.package) is not None:
+        return None
+    return f"needs {metric.package}: pip install 'hubbub[{metric.extra}]'"
+
+
+def _against(dataset: Dataset, against: str, shards: Sequence[engine.Shard]) -> str:
+    if against not in AGAINST:
+        raise UserError(f"--against must be one of {', '.join(AGAINST)}, got '{against}'")
+    columns = parquet.read_schema_names(dataset.path("mixtures", f"{shards[0].name}.parquet"))
+    several = "target_2" in columns
+    chosen = ("talkers" if several else "target") if against == "auto" else against
+    needed = {"target": "target", "talkers": "target_1"}[chosen]
+    if needed not in columns:
+        stem = {"target": "target", "talkers": "targets"}[chosen]
+        raise UserError(
+            f"{dataset.root} has no stem '{stem}' to score against; add it to write.stems and generate again"
+        )
+    return chosen
 
 
 def _systems(dataset: Dataset, names: Sequence[str]) -> list[System]:
@@ -152,34 +292,24 @@ def _systems(dataset: Dataset, names: Sequence[str]) -> list[System]:
     return [s for s in known if not names or s.name in names or s.system_id in names]
 
 
-def _score_system(
-    dataset: Dataset, system: System, metrics: tuple[str, ...], workers: int, quiet: bool, retry_failed: bool
-) -> engine.Result:
-    shards = score_shards(dataset, system)
-    if "target" not in parquet.read_schema_names(dataset.path("mixtures", f"{shards[0].name}.parquet")):
-        raise UserError(
-            f"{dataset.root} has no stem 'target' to score against; add it to write.stems and generate again"
-        )
-    stage = score_stage(dataset, system, metrics)
-    result = engine.run(stage, shards, workers=workers, quiet=quiet, retry_failed=retry_failed)
-    dataset.record(f"score {system.system_id}", stage_entry(stage, result, workers, metrics=list(metrics)))
-    return result
-
-
-def score_stage(dataset: Dataset, system: System, metrics: tuple[str, ...]) -> engine.Stage:
+def score_stage(dataset: Dataset, system: System, plan: Plan) -> engine.Stage:
     """Scoring one system: what the engine runs, and what a report checks to be done."""
     return engine.Stage(
         name="score",
         row_type=Score,
-        items=items,
-        work=work,
-        settings=Settings(dataset.root, system.system_id, metrics),
+        items=_none,
+        work=_none,
+        settings=None,
         out=dataset.path("scores", system.system_id),
         aside=dataset.root,
-        digest=_digest(system, metrics),
+        digest=_digest(system, plan),
         label=f"score {system.name}",
         system_id=system.system_id,
     )
+
+
+def _none(*_: Any) -> Any:
+    raise AssertionError("systems are scored together")
 
 
 def score_shards(dataset: Dataset, system: System) -> list[engine.Shard]:
@@ -196,9 +326,20 @@ def score_shards(dataset: Dataset, system: System) -> list[engine.Shard]:
     return [mixture_shards(dataset, [name], digest)[0] for name, digest in zip(names, digests, strict=True)]
 
 
-def _digest(system: System, metrics: tuple[str, ...]) -> str:
-    versions = package_versions()
-    packages = {name: versions[name] for name in ("pesq", "pystoi", "soxr")}
-    return ids.digest(
-        [system.system_id, list(metrics), [catalogue.get(m).version for m in metrics], packages, schema.OUTPUT_VERSION]
+def plan_of(entry: Mapping[str, Any]) -> Plan:
+    """The plan that a stage's entry in run.json was made with."""
+    said = entry["plan"]
+    return Plan(
+        tuple(said["metrics"]),
+        said["against"],
+        tuple((spec, identity) for spec, identity in said["plug_ins"]),
+        tuple((name, reason) for name, reason in said["skipped"]),
     )
+
+
+def _digest(system: System, plan: Plan) -> str:
+    versions = package_versions()
+    packages = {name: versions[name] for name in ("pesq", "soxr")}
+    chosen = [[m.name, m.version] for m in plan.chosen()]
+    skipped = sorted(name for name, _ in plan.skipped)
+    return ids.digest([system.system_id, chosen, plan.against, skipped, packages, schema.OUTPUT_VERSION])

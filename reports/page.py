@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from markupsafe import Markup
 
+from eval.statistics import flips_needed, smallest_p
 from reports import figures, tables
 from reports.tables import Cell, MetricInfo, Statistics, SystemInfo
 
@@ -139,7 +140,6 @@ class Shown:
     pad: str
     gain_places: int
     best: bool
-    tied: bool
     few: bool
     bar: Markup
 
@@ -160,6 +160,7 @@ class Panel:
     bins: Sequence[Bin]
     grid: Sequence[tuple[SystemInfo, Sequence[Shown | None]]]
     chart: Markup
+    delivered: bool  # some system was judged on other items than it delivered
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def build_page(report: Report) -> dict[str, bytes]:
             panels=panels,
             shown=shown,
             listening=listening,
-            caption=tables.caption(rows, report.statistics, report.baseline),
+            caption=tables.caption(rows, report.statistics, report.baseline, report.metrics),
             warnings=[*report.warnings, *_warnings(report, rows)],
             downloads=[*texts, *report.downloads],
             gradient=figures.colour_gradient() if listening else "",
@@ -238,6 +239,9 @@ def environment() -> jinja2.Environment:
         "percent": tables.percent,
         "grouped": tables.grouped,
         "failures": tables.failures,
+        "p_value": tables.p_value,
+        "rank": tables.rank,
+        "standing": tables.standing,
         "raw": lambda value: "" if value is None else repr(value),
         "is_web": lambda url: bool(url) and url.startswith(("https://", "http://")),
         "slug": _slug,
@@ -273,6 +277,7 @@ def _panel(report: Report, metric: MetricInfo, rows: Sequence[Cell], bins: Seque
         bins=[_bin(label, [c for c in mine if c.bin == label]) for label in labels],
         grid=grid,
         chart=_chart(report, metric, labels, grid, ordered=len({c.bin for c in mine if c.bin_low is not None})),
+        delivered=tables.delivered_differ(own),
     )
 
 
@@ -308,7 +313,6 @@ def _shown(
 ) -> dict[str, Shown]:
     """One column of a table, by system."""
     best = tables.best_systems(report.systems, metric, column)
-    entered = {s.name for s in report.systems if not s.anchor}
     domain = _domain(report, column)
     baseline = next((c.mean for c in column if c.system == report.baseline), None)
     places = {c.system: tables.decimals_shown(c.ci_low, c.ci_high, metric.decimals) for c in column}
@@ -320,7 +324,6 @@ def _shown(
             pad=_pad(places[c.system], most),
             gain_places=tables.decimals_shown(c.delta_low, c.delta_high, metric.decimals),
             best=c.system in best,
-            tied=c.system in entered - best and c.rank_low == 1,
             few=(c.n_clusters or 0) < minimum_clusters or (c.n or 0) < minimum_items,
             bar=Markup()
             if c.mean is None or domain is None
@@ -377,7 +380,12 @@ def _point(shown: Shown | None) -> figures.Point | None:
 
 def _warnings(report: Report, rows: Sequence[Cell]) -> list[str]:
     """What a careful reader would object to, said first."""
-    return [*_cluster_warning(report, rows), *_item_warnings(report, rows), *_row_warnings(report)]
+    return [
+        *_cluster_warning(report, rows),
+        *_rank_warnings(report, rows),
+        *_item_warnings(report, rows),
+        *_row_warnings(report),
+    ]
 
 
 def _cluster_warning(report: Report, rows: Sequence[Cell]) -> list[str]:
@@ -389,6 +397,22 @@ def _cluster_warning(report: Report, rows: Sequence[Cell]) -> list[str]:
         f"Some intervals rest on {min(counts)} clusters ({cluster}), fewer than {limit}; they are in italics. "
         "They hold for these clusters only and are too narrow for a claim about new ones."
     ]
+
+
+def _rank_warnings(report: Report, rows: Sequence[Cell]) -> list[str]:
+    """Metrics for which even the clearest difference could not be significant."""
+    out = []
+    for metric in report.metrics:
+        ranked = [r for r in rows if r.metric == metric.name and r.rank_low is not None]
+        pairs, clusters = math.comb(len(ranked), 2), min((r.n_clusters or 0 for r in ranked), default=0)
+        draws = flips_needed(pairs, draws=report.statistics.draws)
+        if pairs and smallest_p(clusters, draws=draws) * pairs >= report.statistics.alpha:
+            out.append(
+                f"{metric.title}: {clusters} clusters ({report.statistics.cluster}) are too few to tell {len(ranked)} "
+                "systems apart, however large the difference: every rank is open. More clusters are needed, not more "
+                "items."
+            )
+    return out
 
 
 def _item_warnings(report: Report, rows: Sequence[Cell]) -> list[str]:

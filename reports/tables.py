@@ -23,6 +23,9 @@ from typing import Any
 
 import pandas as pd
 
+from eval.statistics import ALPHA, DRAWS, MINIMUM_CLUSTERS
+from eval.summary import MINIMUM_BIN_CLUSTERS, MINIMUM_ITEMS
+
 __all__ = [
     "MISSING",
     "Cell",
@@ -34,13 +37,17 @@ __all__ = [
     "caption",
     "cells",
     "decimals_shown",
+    "delivered_differ",
     "failures",
     "grouped",
     "leaderboard_csv",
     "leaderboard_markdown",
     "number",
     "ordered",
+    "p_value",
     "percent",
+    "rank",
+    "standing",
 ]
 
 MISSING = "–"
@@ -49,7 +56,9 @@ MISSING = "–"
 
 @dataclass(frozen=True, kw_only=True)
 class MetricInfo:
-    """A metric as it is printed. `low` and `high` bound its values, `floor` is the score of a failed estimate."""
+    """A metric as it is printed. `low` and `high` bound its values, `floor` is the score of a failed estimate;
+    `aggregate` is `mean`, or `pooled` for a rate of summed errors.
+    """
 
     name: str
     title: str
@@ -61,6 +70,7 @@ class MetricInfo:
     floor: float | None = None
     version: str | None = None
     note: str | None = None
+    aggregate: str = "mean"
 
     def __post_init__(self) -> None:
         if self.better not in ("higher", "lower"):
@@ -84,18 +94,22 @@ class SystemInfo:
 class Statistics:
     """How the numbers were made; the caption says so. Below `minimum_clusters` an interval is in italics."""
 
-    aggregator: str = "mean"
     cluster: str = "speaker"
-    draws: int = 10_000
+    draws: int = DRAWS
     confidence: float = 0.95
-    minimum_clusters: int = 8
-    minimum_items: int = 20
-    minimum_bin_clusters: int = 3
+    alpha: float = ALPHA
+    minimum_clusters: int = MINIMUM_CLUSTERS
+    minimum_items: int = MINIMUM_ITEMS
+    minimum_bin_clusters: int = MINIMUM_BIN_CLUSTERS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One aggregate. `n` items are averaged, all of them common to every system of the column."""
+    """One aggregate. `n` items are averaged, all of them common to every system of the column.
+
+    What follows `delta_high` may be absent: how the system stands among those that are ranked (`p_holm` is against the
+    best of them), and `delivered`, its aggregate over the `n_delivered` items that it has a number for.
+    """
 
     system: str
     metric: str
@@ -113,14 +127,23 @@ class Cell:
     delta: float | None
     delta_low: float | None
     delta_high: float | None
+    improved: float | None = None
     rank_low: int | None = None
     rank_high: int | None = None
+    tie_group: int | None = None
+    p_holm: float | None = None
+    first_share: float | None = None
+    delivered: float | None = None
+    n_delivered: int | None = None
+    sparse: bool | None = None
     bin: str | None = None
     bin_low: float | None = None
 
 
-_COLUMNS = [f.name for f in dataclasses.fields(Cell) if f.name not in ("rank_low", "rank_high", "bin", "bin_low")]
-_COUNTS = {"n", "n_ok", "n_floor", "n_excluded", "n_clusters", "rank_low", "rank_high"}
+_FIELDS = dataclasses.fields(Cell)
+_COLUMNS = [f.name for f in _FIELDS if f.default is dataclasses.MISSING]
+_OPTIONAL = [f.name for f in _FIELDS if f.default is not dataclasses.MISSING and f.name not in ("bin", "bin_low")]
+_COUNTS = {"n", "n_ok", "n_floor", "n_excluded", "n_clusters", "rank_low", "rank_high", "tie_group", "n_delivered"}
 _TEXT = {"system", "metric", "bin"}
 
 
@@ -136,7 +159,7 @@ def cells(frame: pd.DataFrame, systems: Sequence[SystemInfo], metrics: Sequence[
     frame = frame.rename(columns=_SUMMARY_NAMES)
     if "bin" in frame.columns and "bin_low" not in frame.columns:
         frame = frame.assign(bin_low=frame["bin"].astype(str).map(_lower_edge))
-    names = [f.name for f in dataclasses.fields(Cell) if f.name in frame.columns]
+    names = [f.name for f in _FIELDS if f.name in frame.columns]
     absent = [name for name in _COLUMNS if name not in names]
     if absent:
         raise ValueError(f"the frame of scores lacks the columns {', '.join(absent)}")
@@ -158,6 +181,8 @@ def _plain(name: str, value: Any) -> Any:
         return None
     if name in _TEXT:
         return str(value)
+    if name == "sparse":
+        return bool(value)
     if name in _COUNTS:
         return int(value)
     if name != "bin_low" and not math.isfinite(value):
@@ -245,8 +270,7 @@ def _sorted_rows(rows: Sequence[Cell], systems: Sequence[SystemInfo], metrics: S
 def leaderboard_csv(leaderboard: pd.DataFrame, systems: Sequence[SystemInfo], metrics: Sequence[MetricInfo]) -> str:
     """The leaderboard in full precision, one line per (system, metric)."""
     rows = _sorted_rows(cells(leaderboard, systems, metrics), systems, metrics)
-    optional = ["rank_low", "rank_high"] if "rank_low" in leaderboard.columns else []
-    return _csv(rows, systems, metrics, _COLUMNS[2:] + optional)
+    return _csv(rows, systems, metrics, [*_COLUMNS[2:], *_there(leaderboard)])
 
 
 def bins_csv(bins: pd.DataFrame, systems: Sequence[SystemInfo], metrics: Sequence[MetricInfo], bin_column: str) -> str:
@@ -258,7 +282,12 @@ def bins_csv(bins: pd.DataFrame, systems: Sequence[SystemInfo], metrics: Sequenc
     column = {m.name: i for i, m in enumerate(metrics)}
     place = {s.name: i for i, s in enumerate(systems)}
     rows.sort(key=lambda r: (column[r.metric], place[r.system]))
-    return _csv(rows, systems, metrics, ["bin_column", "bin", "bin_low", *_COLUMNS[2:]], bin_column=bin_column)
+    columns = ["bin_column", "bin", "bin_low", *_COLUMNS[2:], *_there(bins)]
+    return _csv(rows, systems, metrics, columns, bin_column=bin_column)
+
+
+def _there(frame: pd.DataFrame) -> list[str]:
+    return [name for name in _OPTIONAL if name in frame.columns]
 
 
 def _csv(
@@ -277,15 +306,19 @@ def _csv(
         system, metric = named[row.system], measured[row.metric]
         values = dataclasses.asdict(row) | constants
         head = [system.name, system.system_id, system.kind, str(system.anchor).lower()]
-        writer.writerow([*head, metric.name, metric.unit, metric.better, *(values[name] for name in columns)])
+        found = (values[name] for name in columns)
+        written = [str(value).lower() if isinstance(value, bool) else value for value in found]
+        writer.writerow([*head, metric.name, metric.unit, metric.better, *written])
     return out.getvalue()
 
 
-def caption(rows: Sequence[Cell], statistics: Statistics, baseline: str) -> list[str]:
+def caption(
+    rows: Sequence[Cell], statistics: Statistics, baseline: str, metrics: Sequence[MetricInfo] = ()
+) -> list[str]:
     """What a reader must know to read the leaderboard, one sentence per item."""
     level = f"{statistics.confidence * 100:g} %"
-    return [
-        f"Each number is the {statistics.aggregator} over the items that no system had excluded: "
+    out = [
+        "Each number is the mean over the items that no system had excluded: "
         f"the same items for every row of a column ({_span(r.n for r in rows)} items).",
         f"Brackets are {level} percentile intervals from {grouped(statistics.draws)} bootstrap draws of whole clusters "
         f"(cluster: {statistics.cluster}; {_span(r.n_clusters for r in rows)} clusters).",
@@ -293,6 +326,50 @@ def caption(rows: Sequence[Cell], statistics: Statistics, baseline: str) -> list
         f"Δ is the gain over “{baseline}”, taken item by item and then averaged.",
         "Reference rows are anchors and are not ranked; bold is the best mean among the systems entered.",
     ]
+    pooled = [m.title for m in metrics if m.aggregate == "pooled"]
+    if pooled:
+        out[1:1] = [f"{', '.join(pooled)}: errors are summed over all items and divided once, not averaged."]
+    if any(r.rank_low is not None for r in rows):
+        out.append(
+            "A rank is an interval: from one more than the number of systems that are significantly better, down to "
+            "where only those that are significantly worse remain (paired sign flips of whole clusters, "
+            f"{grouped(statistics.draws)} or all of them, two-sided; Holm's correction for all pairs of a column, "
+            f"{statistics.alpha * 100:g} %)."
+        )
+    if delivered_differ(rows):
+        out.append(
+            "“As delivered” averages each system over the items it has a number for: that flatters whoever fails on "
+            "hard items, so it is not what ranks."
+        )
+    return out
+
+
+def delivered_differ(rows: Iterable[Cell]) -> bool:
+    """Whether any system was judged on other items than those it delivered."""
+    return any(r.n_delivered is not None and r.n_delivered != r.n for r in rows)
+
+
+def rank(cell: Cell | None) -> str:
+    """The interval of a rank, `2` or `1–3`; an en dash where there is none."""
+    if cell is None or cell.rank_low is None:
+        return MISSING
+    return str(cell.rank_low) if cell.rank_low == cell.rank_high else f"{cell.rank_low}–{cell.rank_high}"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value to three decimals."""
+    if p is None:
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def standing(cell: Cell) -> str:
+    """What stands behind a rank, in words; nothing where there is none."""
+    if cell.rank_low is None:
+        return ""
+    p = "" if cell.p_holm is None else f"p {p_value(cell.p_holm)} against the best mean (Holm)"
+    first = "" if cell.first_share is None else f"first in {percent(cell.first_share)} of the draws"
+    return "; ".join(part for part in (p, first) if part)
 
 
 def _span(counts: Iterable[int | None]) -> str:
@@ -310,10 +387,12 @@ def leaderboard_markdown(
     statistics: Statistics,
     baseline: str = "unprocessed",
 ) -> str:
-    """Two tables, scores and gains over `baseline`, rounded as on the page, with the caption beneath."""
+    """Tables of scores and of gains over `baseline`, rounded as on the page, and of ranks and means as delivered where
+    there are any, with the caption beneath.
+    """
     rows = cells(leaderboard, systems, metrics)
     lines = ordered(systems, metrics[0], rows)
-    notes = "\n".join(f"- {text}" for text in caption(rows, statistics, baseline))
+    notes = "\n".join(f"- {text}" for text in caption(rows, statistics, baseline, metrics))
     few = [r.n_clusters for r in rows if r.n_clusters is not None and r.n_clusters < statistics.minimum_clusters]
     if few:
         notes += (
@@ -323,7 +402,13 @@ def leaderboard_markdown(
     gains = _markdown_table(
         rows, [s for s in lines if s.name != baseline], metrics, lambda m, c, _best: _gain_text(m, c)
     )
-    return f"{scores}\n\nGain over {_escaped(baseline)} (Δ):\n\n{gains}\n\n{notes}\n"
+    parts = [scores, f"Gain over {_escaped(baseline)} (Δ):", gains]
+    entered = [s for s in lines if not s.anchor]
+    if any(r.rank_low is not None for r in rows):
+        parts += ["Rank:", _markdown_table(rows, entered, metrics, lambda _m, c, _best: _rank_text(c))]
+    if delivered_differ(rows):
+        parts += ["As delivered:", _markdown_table(rows, lines, metrics, lambda m, c, _best: _delivered_text(m, c))]
+    return "\n\n".join([*parts, notes]) + "\n"
 
 
 CellText = Callable[[MetricInfo, "Cell | None", bool], str]
@@ -361,6 +446,20 @@ def _gain_text(metric: MetricInfo, cell: Cell | None) -> str:
     places = decimals_shown(cell.delta_low, cell.delta_high, metric.decimals)
     low, high = (number(v, places, signed=True) for v in (cell.delta_low, cell.delta_high))
     return f"{number(cell.delta, places, signed=True)} [{low}, {high}]"
+
+
+def _rank_text(cell: Cell | None) -> str:
+    if cell is None or cell.rank_low is None:
+        return MISSING
+    why = standing(cell).replace("<", "&lt;")
+    return f"{rank(cell)} ({why})" if why else rank(cell)
+
+
+def _delivered_text(metric: MetricInfo, cell: Cell | None) -> str:
+    if cell is None or cell.delivered is None:
+        return MISSING
+    places = decimals_shown(cell.ci_low, cell.ci_high, metric.decimals)
+    return f"{number(cell.delivered, places)} (n {number(cell.n_delivered, 0)})"
 
 
 def _arrow(metric: MetricInfo) -> str:

@@ -252,11 +252,8 @@ def test_noise_on_real_speech(corpus: Path) -> None:
     n = np.random.default_rng(2).standard_normal(len(s)) * s.std()
     reference = Reference.of(reference=s, sample_rate=RATE)
     pairs = [reference.against(estimate=s + 10 ** (-snr_db / 20) * n) for snr_db in (-10, 20)]
-    for name, falls in (
-        ("mcd", True),
-        ("mcd_dtw", True),
-        ("vuv_f1", False),
-    ):  # F0 errors of single frames decide the rest
+    # not the F0 errors: one frame an octave off decides them
+    for name, falls in (("mcd", True), ("mcd_dtw", True), ("vuv_f1", False)):
         values = [getattr(pair, name)() for pair in pairs]
         assert values == sorted(values, reverse=falls), name
         assert values[0] != values[-1]

@@ -138,7 +138,7 @@ def test_items_of_a_score_row_come_back() -> None:
     }
     assert all(type(value) is float for _, value in items)
     assert Counts.of_items(reversed(items)) == counts
-    with pytest.raises(ValueError, match="reference_words must be hits .* = 8, got 9"):
+    with pytest.raises(ValueError, match=r"reference_words must be hits .* = 8, got 9"):
         Counts.of_items([*items[:-1], ("reference_words", 9.0)])
     with pytest.raises(ValueError, match="items must have the keys hits, "):
         Counts.of_items(items[1:])
@@ -210,7 +210,7 @@ def test_published_wer_of_two_recognisers(corpus: Path) -> None:
         start = time.process_time()
         joined = text.join(references=references, hypotheses=hypotheses)
         rows = [text.count_words(reference=r, hypothesis=h, normaliser=NONE) for r, h in joined.pairs.values()]
-        assert time.process_time() - start < 1  # 0.06 s on one core of 2024
+        assert time.process_time() - start < 1  # 0.06 s on an idle core
         counts = text.pooled(rows)
         assert (len(rows), joined.missing, joined.extra) == (2620, (), ())
         assert counts.reference_words == pair["ref_words"]

@@ -119,16 +119,13 @@ def test_unknown_metrics_and_systems(dataset: Dataset) -> None:
 # ------------------------------------------------------------------------- the stage's own path on signals of ours
 
 
-def payload(reference: Any, estimate: Any, rate: int) -> score.Payload:
-    """What the stage hands to its work function, made from two arrays."""
-    outputs = [{"name": "estimate", "audio": vars(audio.encode_float(np.atleast_2d(estimate), rate, "e"))}]
-    row = {"outputs": outputs, "status": "ok", "reason": None}
-    return score.Payload("m", vars(audio.encode_float(np.atleast_2d(reference), rate, "r")), "early", row)
-
-
 def scored(reference: Any, estimate: Any, rate: int, *metrics: str) -> dict[str, Score]:
-    settings = score.Settings("nowhere", "system-0", metrics)
-    return {s.metric: s for s in score.work(settings, payload(reference, estimate, rate))}
+    """What the stage's work function makes of two arrays."""
+    outputs = [{"name": "estimate", "audio": vars(audio.encode_float(np.atleast_2d(estimate), rate, "e"))}]
+    part = {"outputs": outputs, "status": "ok", "reason": None}
+    payload = score.Payload("m", {"target": vars(audio.encode_float(np.atleast_2d(reference), rate, "r"))})
+    settings = score.Settings("nowhere", (("system-0", "system"),), score.resolved(metrics, (), "target"))
+    return {s.metric: s for s in score.work(settings, payload, ((0, part),))}
 
 
 def test_published_values_come_out(corpus: Path) -> None:

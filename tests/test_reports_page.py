@@ -273,7 +273,7 @@ def test_hostile_names_are_text() -> None:
 
 
 def test_caption_states_how_the_numbers_were_made() -> None:
-    statistics = Statistics(aggregator="mean", cluster="recording", draws=4000, confidence=0.9)
+    statistics = Statistics(cluster="recording", draws=4000, confidence=0.9)
     text = page(statistics=statistics).text
     for words in (
         "the mean over the items",
@@ -328,13 +328,72 @@ def test_bins_below_20_items_are_grey_and_go_from_low_to_high(files: dict[str, b
     assert ["sparse" in c for c in re.findall(r'<td class="([^"]*)"', first)] == [True, False, False]
 
 
-def test_a_rank_interval_is_shown_where_given() -> None:
-    frame = board()
-    frame["rank_low"] = frame["system"].map({"better": 1, "worse": 1})
-    frame["rank_high"] = frame["system"].map({"better": 2, "worse": 2})
+def ranked(**changes: Any) -> pd.DataFrame:
+    """The board with both systems tied by PESQ and told apart by WER."""
+    frame = board(**changes).assign(rank_low=None, rank_high=None, tie_group=None, p_holm=None, first_share=None)
+    columns = ["rank_low", "rank_high", "tie_group", "p_holm", "first_share"]
+    for system, metric, values in (
+        ("better", "pesq_wb", (1, 2, 1, None, 0.875)),
+        ("worse", "pesq_wb", (1, 2, 1, 0.34, 0.125)),
+        ("better", "wer", (1, 1, 1, None, 1.0)),
+        ("worse", "wer", (2, 2, 2, 0.0002, 0.0)),
+    ):
+        frame.loc[(frame["system"] == system) & (frame["metric"] == metric), columns] = values
+    return frame
+
+
+def test_a_rank_interval_is_shown_where_given(plain: Page) -> None:
+    html = page(leaderboard=ranked())
+    leaderboard = html.text[html.text.index("Leaderboard") : html.text.index("By metric")]
+    assert leaderboard.count("rank 1–2") == 2
+    assert (leaderboard.count("rank 1 "), leaderboard.count("rank 2 ")) == (1, 1)
+    assert leaderboard.count("A rank is an interval") == 1
+    titles = [a["title"] for a in html.all("span") if "rank" in (a.get("class") or "").split()]
+    assert titles == [
+        "first in 87.5 % of the draws",
+        "first in 100 % of the draws",
+        "p 0.340 against the best mean (Holm); first in 12.5 % of the draws",
+        "p <0.001 against the best mean (Holm); first in 0 % of the draws",
+    ]
+    assert "rank 1" not in plain.text
+    assert "A rank is an interval" not in plain.text
+
+
+def test_the_full_table_has_ranks_p_values_and_shares(plain: Page) -> None:
+    html = page(leaderboard=ranked())
+    values = {a["data-value"] for a in html.all("td") if "data-value" in a}
+    assert {"0.34", "0.0002", "0.875", "0.125"} <= values
+    heads = [a["data-better"] for a in html.all("button") if "data-better" in a]
+    assert len(heads) == len([a for a in plain.all("button") if "data-better" in a]) + 2 * 3
+
+
+def test_too_few_clusters_to_rank_anything_are_warned_about(plain: Page) -> None:
+    text = page(leaderboard=ranked(n_clusters=5)).text
+    assert "WER: 5 clusters (speaker) are too few to tell 2 systems apart, however large the difference" in text
+    assert "too few to tell" not in page(leaderboard=ranked(n_clusters=6)).text  # 2 of 64 flips: p 0.03
+    assert "too few to tell" not in page(leaderboard=board(n_clusters=2)).text  # nothing is ranked
+
+
+def test_means_as_delivered_are_shown_where_items_differ(plain: Page) -> None:
+    frame = board().assign(n_delivered=1100)
+    frame["delivered"] = frame["mean"]
+    same = page(leaderboard=frame)
+    assert "s delivered" not in same.text
+    mine = (frame["system"] == "better") & (frame["metric"] == "pesq_wb")
+    frame.loc[mine, ["delivered", "n_delivered"]] = [2.9876, 700]
     html = page(leaderboard=frame)
-    assert html.text.count("1 to 2") == 4
-    assert "ties with the best" in html.text
+    assert html.text.count("“As delivered” averages each system over the items it has a number for") == 1
+    assert "n 700" in html.text
+    assert "2.9876" in {a.get("data-value") for a in html.all("td")}
+    assert "n 700" not in plain.text
+
+
+def test_a_pooled_metric_is_not_called_a_mean(plain: Page) -> None:
+    pooled = [METRICS[0], dataclasses.replace(METRICS[1], aggregate="pooled")]
+    html = page(metrics=pooled)
+    assert "WER: errors are summed over all items and divided once" in html.text
+    assert "Pooled and 95 % interval per bin" in html.text
+    assert "ooled" not in plain.text
 
 
 def test_a_column_whose_rows_have_other_items_is_warned_about(plain: Page) -> None:

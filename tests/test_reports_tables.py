@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from typing import Any
 
@@ -147,6 +148,73 @@ def test_markdown_escapes_what_would_be_markup() -> None:
     frame = pd.DataFrame([row(hostile.name, "pesq_wb", 2.0)])
     text = tables.leaderboard_markdown(frame, [hostile], [PESQ], statistics=Statistics())
     assert "| a\\|b &lt;script&gt;\\*x\\* | **2.00**" in text
+
+
+def test_ranks_stand_in_csv_and_markdown(board: pd.DataFrame) -> None:
+    board = board.assign(rank_low=None, rank_high=None, tie_group=None, p_holm=None, first_share=None, improved=0.75)
+    columns = ["rank_low", "rank_high", "tie_group", "p_holm", "first_share"]
+    for metric in ("pesq_wb", "wer"):
+        for system, values in {"slow": (1, 2, 1, None, 0.9), "fast": (1, 2, 1, 0.25, 0.1)}.items():
+            board.loc[(board["system"] == system) & (board["metric"] == metric), columns] = values
+    lines = list(csv.DictReader(io.StringIO(tables.leaderboard_csv(board, SYSTEMS, [PESQ, WER]))))
+    found = {x["system"]: [x[name] for name in columns] for x in lines[:4]}
+    assert found["fast"] == ["1", "2", "1", "0.25", "0.1"]
+    assert found["oracle"] == ["", "", "", "", ""]
+    assert lines[0]["improved"] == "0.75"
+    text = tables.leaderboard_markdown(board, SYSTEMS, [PESQ, WER], statistics=Statistics())
+    ranks = text.split("Rank:\n\n")[1].split("\n\n")[0].splitlines()
+    assert ranks[2].startswith("| slow | 1–2 (first in 90 % of the draws) |")
+    assert ranks[3].startswith("| fast | 1–2 (p 0.250 against the best mean (Holm); first in 10 % of the draws) |")
+    assert len(ranks) == 4  # anchors are not ranked
+    assert "Holm's correction for all pairs of a column, 5 %" in text
+
+
+def test_a_board_without_ranks_says_nothing_of_them(board: pd.DataFrame) -> None:
+    text = tables.leaderboard_markdown(board, SYSTEMS, [PESQ, WER], statistics=Statistics())
+    assert "Rank:" not in text
+    assert "Holm" not in text
+    assert "delivered" not in text
+
+
+def test_means_as_delivered_stand_beside_those_on_common_items(board: pd.DataFrame) -> None:
+    board = board.assign(delivered=board["mean"], n_delivered=100)
+    assert "delivered" not in tables.leaderboard_markdown(board, SYSTEMS, [PESQ, WER], statistics=Statistics())
+    board.loc[(board["system"] == "fast") & (board["metric"] == "wer"), ["delivered", "n_delivered"]] = [4.321, 60]
+    text = tables.leaderboard_markdown(board, SYSTEMS, [PESQ, WER], statistics=Statistics())
+    assert "| fast | 2.50 (n 100) | 4.3 (n 60) |" in text.split("As delivered:\n\n")[1]
+    lines = list(csv.DictReader(io.StringIO(tables.leaderboard_csv(board, SYSTEMS, [PESQ, WER]))))
+    assert ("4.321", "60") in {(x["delivered"], x["n_delivered"]) for x in lines}
+
+
+def test_a_rank_is_a_number_or_an_interval() -> None:
+    cells = tables.cells(
+        pd.DataFrame(
+            [row("slow", "pesq_wb", 2.0, rank_low=1, rank_high=1), row("fast", "pesq_wb", 2.0, rank_low=2, rank_high=4)]
+        ),
+        SYSTEMS,
+        [PESQ],
+    )
+    assert [tables.rank(c) for c in cells] == ["1", "2–4"]
+    assert tables.rank(None) == tables.rank(dataclasses.replace(cells[0], rank_low=None)) == "–"
+    assert [tables.p_value(p) for p in (None, 0.0001, 0.001, 0.04999, 1.0)] == [
+        "–",
+        "<0.001",
+        "0.001",
+        "0.050",
+        "1.000",
+    ]
+
+
+def test_sparse_bins_are_marked_in_the_file() -> None:
+    frame = pd.DataFrame([row("slow", "pesq_wb", 2.0, bin=b, sparse=b == "few") for b in ("few", "many")])
+    lines = list(csv.DictReader(io.StringIO(tables.bins_csv(frame, SYSTEMS, [PESQ], "where"))))
+    assert {x["bin"]: x["sparse"] for x in lines} == {"few": "true", "many": "false"}
+
+
+def test_pooled_metrics_are_named_in_the_caption(board: pd.DataFrame) -> None:
+    pooled = dataclasses.replace(WER, aggregate="pooled")
+    text = tables.leaderboard_markdown(board, SYSTEMS, [PESQ, pooled], statistics=Statistics())
+    assert "WER: errors are summed over all items and divided once, not averaged." in text
 
 
 @pytest.mark.parametrize(

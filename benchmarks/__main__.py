@@ -19,7 +19,7 @@ from benchmarks import measure
 
 __all__ = ["NAMES", "main", "report"]
 
-NAMES = ("rooms", "render", "score", "stoi", "engine")
+NAMES = ("rooms", "render", "score", "sdr", "stoi", "engine")
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 7
 

@@ -308,7 +308,8 @@ def correlate(a: Signal, *others: Signal, low: int, high: int) -> Signal:
     Signals are zero outside their span.
     """
     lags = Lags(low, high)
-    return lags.of_spectra([lags.heads(a)], [lags.reached(b, len(a)) for b in others])[0]
+    found: Signal = lags.of_spectra([lags.heads(a)], [lags.reached(b, len(a)) for b in others])[0]
+    return found
 
 
 def ratio_db(signal: float, noise: float) -> float:

@@ -204,9 +204,8 @@ def _lowpass(up: int, down: int) -> Signal:
 
 def _active(x: Signal) -> NDArray[np.int64]:
     """Where the frames of the reference begin that are within 40 dB of the loudest."""
-    starts: NDArray[np.int64] = np.arange(
-        0, len(x) - FRAME, HOP
-    )  # a frame that ends with the signal does not count: so in pystoi
+    # a frame that ends with the signal does not count: so in pystoi
+    starts: NDArray[np.int64] = np.arange(0, len(x) - FRAME, HOP)
     if not len(starts):
         return starts
     level_db: Signal = 20 * np.log10(_norms(x, starts, _window()) + EPS)
@@ -215,8 +214,9 @@ def _active(x: Signal) -> NDArray[np.int64]:
 
 
 def _bands(x: Signal, active: NDArray[np.int64]) -> Signal:
-    """Envelopes (bands, frames) of the active frames, joined by overlap-add and framed anew; a vector more than that
-    has.
+    """Envelopes (bands, frames) of the active frames, joined by overlap-add and framed anew.
+
+    Frames fill whole vectors, and one more lies behind: `_statistics` and its like read 8 stretches at a time.
     """
     frames = _whole(len(active) - 1)
     joined = np.zeros((frames + 2) * HOP)

@@ -11,10 +11,12 @@ Conventions
 
 Outputs and references
     `Item.pair` compares one estimate with one reference. `Item.outputs` takes all that a system gave, and decides what
-    is compared with what. *Named*: an output that bears the name of a reference is compared with it, any other with
-    the first reference. *Talkers*: outputs are unordered, and one assignment (`eval.permutation`, mean SI-SDR) serves
-    all metrics; rows are named by reference. A reference without an estimate is missed and costs the floor; rows of
-    `all` hold what belongs to the sources together (`sa_sdr`, `missed_sources`, `false_sources`).
+    is compared with what:
+    target   an output that bears the name of a reference is compared with it, any other with the first reference;
+    stems    every reference with the output of its name;
+    talkers  outputs are unordered, and one assignment (`eval.permutation`, mean SI-SDR) serves all metrics.
+    For stems and talkers, rows are named by reference, a reference without an estimate is missed and costs the floor,
+    and rows of `all` hold what belongs to the sources together (`sa_sdr`, `missed_sources`, `false_sources`).
 
 Status
     `ok`, and `ok_len` where the length was wrong by more than 20 ms. `floor` with the metric's floor where the
@@ -25,7 +27,8 @@ Status
 
 Flags
     `clamped` (the value was outside the metric's bounds), `ill_conditioned` (`distortion.sdr`), `estimate_rate=N` (the
-    estimate came at N Hz and was resampled), and those of `eval.gaming`.
+    estimate came at N Hz and was resampled), `sir_disagrees` (by mean SIR the talkers would be assigned otherwise),
+    `swaps=N` (the best assignment is another in this share of the windows), and those of `eval.gaming`.
 """
 
 from __future__ import annotations
@@ -44,13 +47,16 @@ from eval.catalogue import HEADLINE, Metric
 from eval.outcome import Outcome, Unscorable, fault
 from eval.pairs import RESAMPLER, Pair, Side, rate_of, resampled
 
-__all__ = ["ALL", "Item", "Output", "PairScore", "PlugIn", "direct", "score_pair", "version"]
+__all__ = ["ALL", "TOGETHER", "Item", "Output", "PairScore", "PlugIn", "Speech", "direct", "score_pair", "version"]
 
 Signal = NDArray[np.float64]
 Call = Callable[..., Outcome]
 
 ALL = "all"
 """The output of rows that belong to all sources of a mixture."""
+
+TOGETHER = frozenset({"sa_sdr", "missed_sources", "false_sources"})
+"""Metrics of all sources together."""
 
 LENGTH_TOLERANCE_S = 0.02
 MIN_REFERENCE_S = 0.25
@@ -95,11 +101,26 @@ class PlugIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One output of a system: a signal `(channels, samples)` at `sample_rate` (None: the reference's)."""
+    """One output of a system: a signal `(channels, samples)` at `sample_rate` (None: the reference's), or a text."""
 
     name: str
-    signal: ArrayLike | None
+    signal: ArrayLike | None = None
     sample_rate: int | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What word errors need: the text of each reference, and a recogniser for outputs that are no text themselves:
+    `recognise(signal=, sample_rate=)` is given one-dimensional float64 at `sample_rate` Hz (None: the reference's).
+    `stamp` tells normaliser and recogniser.
+    """
+
+    transcripts: Mapping[str, str | None]
+    normaliser: str
+    recognise: Callable[..., str] | None = None
+    sample_rate: int | None = None
+    stamp: str = ""
 
 
 def direct(function: Callable[..., Outcome], **arguments: Any) -> Outcome:
@@ -141,8 +162,9 @@ class _Delivered:
 class Item:
     """One mixture: its references by name, and everything that scoring several estimates of them has in common.
 
-    `skipped` names metrics that cannot be computed here, with the reason; `plug_ins` adds the user's.
-    `call(function, **arguments)` runs PESQ; it may return an `Outcome` that is `crashed` or `timeout`.
+    `skipped` names metrics that cannot be computed here, with the reason; `plug_ins` adds the user's, `speech` what
+    word errors need. `call(function, **arguments)` runs PESQ; it may return an `Outcome` that is `crashed` or
+    `timeout`.
     """
 
     def __init__(
@@ -154,6 +176,7 @@ class Item:
         metrics: Sequence[str] = HEADLINE,
         plug_ins: Sequence[PlugIn] = (),
         skipped: Mapping[str, str] | None = None,
+        speech: Speech | None = None,
         call: Call = direct,
     ) -> None:
         if not references:
@@ -164,16 +187,26 @@ class Item:
         self._plug_ins = {plug_in.metric.name: plug_in.function for plug_in in plug_ins}
         self._names = frozenset(metric.name for metric in self.metrics)
         self._skipped = dict(skipped or {})
+        self._speech = speech
         self._call = call
+        self._images = {name: _matrix(x) for name, x in references.items()}
         self._references = {name: Side(_mono("reference", x), sample_rate) for name, x in references.items()}
         self._faults = {name: _unusable(side.signal, sample_rate) for name, side in self._references.items()}
         self._mixture = None if mixture is None else Side(_mono("mixture", mixture), sample_rate)
 
-    def pair(self, reference: str, output: Output, *, status: str = "ok", reason: str | None = None) -> list[PairScore]:
+    def pair(
+        self,
+        reference: str,
+        output: Output,
+        *,
+        status: str = "ok",
+        reason: str | None = None,
+        ratios: Mapping[str, Outcome] | None = None,
+    ) -> list[PairScore]:
         """One row per metric, in the order of `metrics`.
 
         `status` other than `ok` or `ok_len` says that the system failed: the estimate is not looked at, and the rows
-        carry `reason`.
+        carry `reason`. `ratios` are the outcomes of metrics that look at all sources; without, those are `skipped`.
         """
         side = self._references[reference]
         delivered = self._delivered(reference, output, status, reason)
@@ -199,29 +232,116 @@ class Item:
             flags=flags,
             metric_version="",
         )
-        outcomes = [(metric, self._outcome(metric, reference, delivered, pair)) for metric in self.metrics]
-        return [self._filled(blank, metric, outcome, delivered) for metric, outcome in outcomes]
+        rows = []
+        for metric in self.metrics:
+            if metric.name in TOGETHER:
+                continue
+            if metric.needs == "text" and metric.name not in self._skipped:
+                outcome = self._words(metric, reference, output, delivered, pair)
+            elif output.text is not None and output.signal is None:
+                outcome = Outcome(None, "skipped", "no_audio")
+            elif metric.needs == "sources" and ratios is None:
+                outcome = Outcome(None, "skipped", "one_source")
+            elif metric.needs == "sources" and pair is not None and ratios is not None:
+                outcome = ratios[metric.name]
+            else:
+                outcome = self._outcome(metric, reference, delivered, pair)
+            rows.append(self._filled(blank, metric, outcome, delivered))
+        return rows
 
     def outputs(
         self,
         outputs: Sequence[Output],
         *,
-        talkers: bool = False,
+        against: str = "target",
         broadcast: bool = False,
+        window_s: float | None = None,
+        follow: bool = False,
         status: str = "ok",
         reason: str | None = None,
     ) -> list[PairScore]:
-        """All rows of what a system gave. Without `talkers`, outputs are named; with it, they are unordered, and
-        `broadcast` says that a single one stands for every talker.
+        """All rows of what a system gave; `against` is `target`, `stems` or `talkers`.
+
+        `broadcast` says that a single output stands for every talker. With `window_s`, talkers are assigned in windows
+        too, and with `follow` the estimates are put together as the windows say.
         """
-        if talkers:
-            return self._talkers(outputs, broadcast, status, reason)
+        if against == "target":
+            rows: list[PairScore] = []
+            first = next(iter(self._references))
+            for output in outputs or [Output(name="estimate")]:
+                name = output.name if output.name in self._references else first
+                rows += self.pair(name, output, status=status, reason=reason)
+            return rows
+        if against == "stems":
+            chosen = self._named(outputs)
+        elif against == "talkers":
+            chosen = self._assigned(outputs, broadcast, window_s, follow, status)
+        else:
+            raise ValueError(f"against must be target, stems or talkers, got {against!r}")
+        return self._several(chosen, status, reason)
+
+    def _named(self, outputs: Sequence[Output]) -> _Chosen:
+        """Every reference with the output of its name."""
+        by_name = {output.name: output for output in outputs}
+        order = [by_name.get(name) for name in self._references]
+        return _Chosen(order, [], sum(output not in order for output in outputs), [])
+
+    def _assigned(
+        self, outputs: Sequence[Output], broadcast: bool, window_s: float | None, follow: bool, status: str
+    ) -> _Chosen:
+        """Every reference with the output that the assignment gives it."""
+        from eval import permutation
+
+        if not outputs or status not in ("ok", "ok_len"):
+            return _Chosen([None] * len(self._references), [], 0, [])
+        if broadcast:
+            return _Chosen([outputs[0]] * len(self._references), [], 0, [])
+        samples = next(iter(self._references.values())).signal.size
+        estimates = np.stack([self._fitted(output, samples) for output in outputs])
+        references = np.stack([np.nan_to_num(side.signal) for side in self._references.values()])
+        found = permutation.assign(references=references, estimates=estimates)
+        order = [None if place is None else outputs[place] for place in found.order]
+        places = [-1 if place is None else place for place in found.order]
+        flags = []
+        if {"sir", "sar"} & self._names and permutation.sir_disagrees(
+            references=references, estimates=estimates, order=found.order
+        ):
+            flags.append("sir_disagrees")
+        if window_s is not None:
+            windows = permutation.assign_windows(
+                references=references,
+                estimates=estimates,
+                sample_rate=self.sample_rate,
+                window_s=window_s,
+                hop_s=window_s / 2,
+            )
+            flags += [f"swaps={windows.disagreeing:.3f}"] if windows.disagreeing else []
+            if follow:
+                order = [
+                    None if output is None else Output(name=output.name, signal=signal)
+                    for output, signal in zip(order, windows.estimates, strict=True)
+                ]
+        return _Chosen(order, places, found.false_sources, flags)
+
+    def _fitted(self, output: Output, samples: int) -> Signal:
+        """An output as the assignment sees it: zeros where it is broken."""
+        if output.signal is None:
+            return np.zeros(samples)
+        rate = self.sample_rate if output.sample_rate is None else output.sample_rate
+        side = _deliver(samples, _mono("estimate", output.signal), self.sample_rate, rate).side
+        return np.zeros(samples) if side is None else side.signal
+
+    def _several(self, chosen: _Chosen, status: str, reason: str | None) -> list[PairScore]:
+        """Rows of every reference, and those of all together."""
         rows: list[PairScore] = []
-        first = next(iter(self._references))
-        for output in outputs or [Output(name="estimate", signal=None)]:
-            name = output.name if output.name in self._references else first
-            rows += self.pair(name, output, status=status, reason=reason)
-        return rows
+        lost = reason if status not in ("ok", "ok_len") else "missed"
+        ratios = self._source_ratios(chosen)
+        for k, (name, output) in enumerate(zip(self._references, chosen.order, strict=True)):
+            given = Output(name=name) if output is None else replace(output, name=name)
+            own = {metric: outcome for (metric, number), outcome in ratios.items() if number == k}
+            found = self.pair(name, given, status=status, reason=lost if output is None else reason, ratios=own)
+            rows += [replace(row, permutation=chosen.places, flags=[*row.flags, *chosen.flags]) for row in found]
+        return [*rows, *self._together(chosen, status, reason)]
 
     def _delivered(self, reference: str, output: Output, status: str, reason: str | None) -> _Delivered:
         rate = self.sample_rate if output.sample_rate is None else output.sample_rate
@@ -259,6 +379,169 @@ class Item:
         except Exception as error:  # noqa: BLE001 - whatever a metric's library raises costs this one row, with its name
             return Outcome(None, "error", type(error).__name__)
 
+    def _source_ratios(self, chosen: _Chosen) -> dict[tuple[str, int], Outcome]:
+        """Metrics that look at all sources, by (metric, number of the reference), of the references that have an
+        estimate.
+        """
+        from eval import separation
+
+        names = list(self._references)
+        found: dict[tuple[str, int], Outcome] = {}
+        usable = [k for k, name in enumerate(names) if not self._faults[name]]
+        samples = self._references[names[0]].signal.size
+        signals = {
+            k: self._fitted(output, samples)
+            for k, output in enumerate(chosen.order)
+            if output is not None and k in usable
+        }
+        given = [k for k, signal in signals.items() if fault(signal) is None]
+        if len(usable) < 2:
+            lone = Outcome(None, "excluded_ref", "one_source")
+            return {(m.name, k): lone for m in self.metrics if m.needs == "sources" for k in range(len(names))}
+        if not given:
+            return {}
+        both = {
+            "references": np.stack([self._references[names[k]].signal for k in usable]),
+            "estimates": np.stack([signals[k] for k in given]),
+        }
+        for wanted, compute in (
+            ({"sir": "sir", "sar": "sar"}, separation.bss_eval_pairs),
+            ({"si_sir": "sir", "si_sar": "sar"}, separation.si_bss_eval_pairs),
+        ):
+            if wanted.keys() & self._names:
+                ratios = compute(**both)
+                flags = () if ratios.conditioned else ("ill_conditioned",)
+                for metric, kind in wanted.items():
+                    values = getattr(ratios, kind)
+                    for j, k in enumerate(given):
+                        value = values[usable.index(k), j] if kind == "sir" else values[j]
+                        found[metric, k] = Outcome(float(value), flags=flags)
+        return found | self._image_ratios(chosen, usable, given)
+
+    def _image_ratios(
+        self, chosen: _Chosen, usable: Sequence[int], given: Sequence[int]
+    ) -> dict[tuple[str, int], Outcome]:
+        """BSSEval v4: all channels, and every reference needs an estimate; a missed one is silent."""
+        from eval import separation
+
+        wanted = {name: name.removesuffix("_v4") for name in self._names if name.endswith("_v4")}
+        if not wanted:
+            return {}
+        names = list(self._references)
+        references = np.stack([self._images[names[k]] for k in usable])
+        estimates = np.zeros_like(references)
+        for k in given:
+            output = chosen.order[k]
+            assert output is not None
+            image = _matrix(output.signal)
+            channels = min(len(image), references.shape[1])
+            for c in range(channels):
+                part = Output(name=output.name, signal=image[c], sample_rate=output.sample_rate)
+                estimates[list(usable).index(k), c] = self._fitted(part, references.shape[-1])
+        try:
+            ratios = separation.bss_eval_images(
+                references=references, estimates=estimates, sample_rate=self.sample_rate
+            )
+        except Unscorable as refusal:
+            return {(name, k): Outcome(None, refusal.status, refusal.reason) for name in wanted for k in given}
+        lost = ratios.frames - ratios.frame_sdr.shape[1]
+        flags = (f"frames_lost={lost}",) if lost else ()
+        return {
+            (name, k): Outcome(getattr(ratios, kind)[list(usable).index(k)], flags=flags)
+            for name, kind in wanted.items()
+            for k in given
+        }
+
+    def _together(self, chosen: _Chosen, status: str, reason: str | None) -> list[PairScore]:
+        """Rows of what belongs to all sources."""
+        rows = []
+        failed = status not in ("ok", "ok_len")
+        for metric in self.metrics:
+            if metric.name not in TOGETHER:
+                continue
+            if all(self._faults.values()):
+                outcome = Outcome(None, "excluded_ref", next(r for r in self._faults.values() if r))
+            elif failed:
+                outcome = Outcome(None, "floor", reason or status)
+            elif metric.name == "sa_sdr":
+                outcome = self._aggregated(chosen)
+            elif metric.name == "missed_sources":
+                heard = [k for k, name in enumerate(self._references) if not self._faults[name]]
+                outcome = Outcome(float(sum(chosen.order[k] is None for k in heard)))
+            else:
+                outcome = Outcome(float(chosen.false_sources))
+            value, kept, why, flags = _settle(metric, outcome)
+            rows.append(
+                PairScore(
+                    output=ALL,
+                    reference=ALL,
+                    metric=metric.name,
+                    value=value,
+                    status=kept,
+                    reason=why,
+                    sample_rate=self.sample_rate,
+                    resampler=None,
+                    length_delta=None,
+                    lag=None,
+                    permutation=chosen.places,
+                    counts=[],
+                    flags=[*flags, *chosen.flags],
+                    metric_version=version(metric),
+                )
+            )
+        return rows
+
+    def _aggregated(self, chosen: _Chosen) -> Outcome:
+        """SA-SDR: a missed reference has an estimate of zeros."""
+        from eval import separation
+
+        sides = list(self._references.values())
+        estimates = [
+            np.zeros_like(side.signal) if output is None else self._fitted(output, side.signal.size)
+            for side, output in zip(sides, chosen.order, strict=True)
+        ]
+        if all(fault(estimate) for estimate in estimates):
+            return Outcome(None, "floor", "silent")
+        references = np.stack([side.signal for side in sides])
+        return Outcome(separation.sa_sdr(references=references, estimates=np.stack(estimates)))
+
+    def _words(
+        self, metric: Metric, reference: str, output: Output, delivered: _Delivered, pair: Pair | None
+    ) -> Outcome:
+        """Word or character errors of one output."""
+        from eval import text
+
+        speech = self._speech
+        if speech is None or (speech.recognise is None and (output.text is None or metric.name == "dwer")):
+            return Outcome(None, "skipped", "no_recogniser")
+        if pair is None and output.text is None and not delivered.reason:
+            return Outcome(None, "excluded_ref", self._faults[reference])
+        try:
+            said = self._said(reference, speech) if metric.name == "dwer" else speech.transcripts.get(reference)
+            if said is None:
+                return Outcome(None, "excluded_ref", "no_transcript")
+            heard = output.text if output.text is not None else self._heard(pair, speech)
+            count = text.count_characters if metric.name == "cer" else text.count_words
+            counts = count(reference=said, hypothesis=heard, normaliser=speech.normaliser)
+            value = counts.wacc if metric.name == "wacc" else counts.wer
+        except Unscorable as refusal:
+            return Outcome(None, refusal.status, refusal.reason)
+        except Exception as error:  # noqa: BLE001 - a user's recogniser may raise anything
+            return Outcome(None, "error", type(error).__name__)
+        total = counts.reference_words
+        right = total - counts.errors if metric.name == "wacc" else counts.errors
+        pooled = (("errors", float(right)), ("total", float(total)), *counts.items())
+        if heard is None:
+            return Outcome(None, "floor", delivered.reason, counts=pooled)
+        return Outcome(value, counts=pooled)
+
+    def _said(self, reference: str, speech: Speech) -> str:
+        side = self._references[reference]
+        return side.memo("text", lambda: _recognised(side, speech))
+
+    def _heard(self, pair: Pair | None, speech: Speech) -> str | None:
+        return None if pair is None else pair.estimate.memo("text", lambda: _recognised(pair.estimate, speech))
+
     def _filled(self, blank: PairScore, metric: Metric, outcome: Outcome, delivered: _Delivered) -> PairScore:
         value, status, reason, flags = _settle(metric, outcome)
         if status == "ok" and delivered.wrong_length:
@@ -273,8 +556,24 @@ class Item:
             resampler=_resampler(metric, delivered, self.sample_rate),
             counts=list(outcome.counts),
             flags=[*blank.flags, *flags],
-            metric_version=version(metric),
+            metric_version=self._version(metric),
         )
+
+    def _version(self, metric: Metric) -> str:
+        stamp = self._speech.stamp if metric.needs == "text" and self._speech is not None else ""
+        return version(metric) + (f"+{stamp}" if stamp else "")
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The output of every reference (None: missed), its place among all outputs where they were permuted, and what is
+    left over.
+    """
+
+    order: list[Output | None]
+    places: list[int]
+    false_sources: int
+    flags: list[str]
 
 
 def _plugged(metric: Metric, pair: Pair, function: Callable[..., float]) -> Outcome:
@@ -287,6 +586,12 @@ def _plugged(metric: Metric, pair: Pair, function: Callable[..., float]) -> Outc
         assert pair.mixture is not None
         wanted["mixture"] = pair.mixture.at(rate)
     return Outcome(float(function(**wanted)))
+
+
+def _recognised(side: Side, speech: Speech) -> str:
+    rate = speech.sample_rate or side.sample_rate
+    assert speech.recognise is not None
+    return str(speech.recognise(signal=side.at(rate), sample_rate=rate))
 
 
 def _unusable(s: Signal, sample_rate: int) -> str | None:
@@ -309,6 +614,13 @@ def _deliver(samples: int, e: Signal, sample_rate: int, estimate_rate: int) -> _
     if out.reason is None:
         out.side = Side(e, sample_rate)
     return out
+
+
+def _matrix(signal: ArrayLike | None) -> Signal:
+    """All channels, `(channels, samples)`."""
+    x = np.atleast_2d(np.asarray(signal))
+    scale = 2.0 ** (8 * x.dtype.itemsize - 1) if x.dtype.kind == "i" else 1.0
+    return np.asarray(x, dtype=np.float64) / scale
 
 
 def _mono(name: str, signal: ArrayLike) -> Signal:
@@ -338,6 +650,8 @@ def _settle(metric: Metric, outcome: Outcome) -> tuple[float | None, str, str | 
         raise ValueError(f"call must return a status of a score, got {outcome.status!r} (metric {metric.name})")
     if outcome.value is None or math.isnan(outcome.value):
         return None, "error", "no_value", outcome.flags
+    if metric.aggregate == "pooled":  # a word error rate may exceed 1, and is summed from counts
+        return outcome.value, "ok", outcome.reason, outcome.flags
     least, most = metric.bounds
     value = min(max(outcome.value, least), most)
     clamped = abs(value - outcome.value) > _ROUNDING

@@ -39,21 +39,28 @@ class Settings:
 class Payload:
     mixture_id: str
     mixture: Any
-    target: Any
+    targets: dict[str, Any]  # for builtins that know the answer: by the name of their output
 
 
 def items(settings: Settings, shard: engine.Shard) -> Iterator[engine.Item]:
-    for row in parquet.read_table(
-        Dataset(settings.root).path("mixtures", f"{shard.name}.parquet"), PAYLOAD_COLUMNS
-    ).to_pylist():
-        yield engine.Item(
-            row["mixture_id"],
-            Payload(row["mixture_id"], row["mixture"], row.get("target")),
-            seconds_audio=row["duration_s"],
-        )
+    uri = Dataset(settings.root).path("mixtures", f"{shard.name}.parquet")
+    stems = _answers(SystemSpec.model_validate_json(settings.spec), parquet.read_schema_names(uri))
+    columns = ("mixture_id", "mixture", "duration_s", *stems.values())
+    for row in parquet.read_table(uri, columns).to_pylist():
+        targets = {output: row[stem] for output, stem in stems.items() if row[stem] is not None}
+        payload = Payload(row["mixture_id"], row["mixture"], targets)
+        yield engine.Item(row["mixture_id"], payload, seconds_audio=row["duration_s"])
 
 
-PAYLOAD_COLUMNS = ("mixture_id", "mixture", "target", "duration_s")
+def _answers(spec: SystemSpec, columns: Sequence[str]) -> dict[str, str]:
+    """What a builtin that knows the answer is given, by the name of its output: the target, or those of all talkers
+    where the dataset has several.
+    """
+    if spec.kind != "builtin" or spec.name not in NEEDS_TARGET:
+        return {}
+    if "target_2" in columns:
+        return {name: name for name in columns if name.startswith("target_")}
+    return {"estimate": "target"}
 
 
 def work(settings: Settings, payload: Payload) -> list[Estimate]:
@@ -61,19 +68,19 @@ def work(settings: Settings, payload: Payload) -> list[Estimate]:
     spec = SystemSpec.model_validate_json(settings.spec)
     model = _model(settings.spec)
     x, rate = audio.decode(payload.mixture)
-    target = audio.decode(payload.target)[0] if spec.name in NEEDS_TARGET and spec.kind == "builtin" else None
+    targets = {name: audio.decode(stored)[0] for name, stored in payload.targets.items()}
     _seed(settings.system_id, payload.mixture_id)
     own_rate = spec.sample_rate or rate
     heard = audio.resample(x, rate, own_rate)
     try:
-        outputs, said_rate = _named(model(heard, own_rate, target))
+        outputs, texts, said_rate = _named(model(heard, own_rate, targets))
     except Exception as error:  # noqa: BLE001 - what a system raises costs it this mixture, message kept
         return [_failed(settings.system_id, payload.mixture_id, "exception", f"{type(error).__name__}: {error}")]
-    return [_estimate(settings.system_id, payload.mixture_id, outputs, said_rate, own_rate, x, rate)]
+    return [_estimate(settings.system_id, payload.mixture_id, outputs, texts, said_rate, own_rate, x, rate)]
 
 
-def _named(answer: Any) -> tuple[dict[str, Any], int | None]:
-    """What a system returned, as float32 arrays by output name, and the rate it says they have."""
+def _named(answer: Any) -> tuple[dict[str, Any], dict[str, str], int | None]:
+    """What a system returned, as float32 arrays and as texts by output name, and the rate it says the arrays have."""
     import numpy as np
 
     rate = None
@@ -82,11 +89,20 @@ def _named(answer: Any) -> tuple[dict[str, Any], int | None]:
     if answer is None:
         raise ValueError("the system returned None")
     outputs = answer if isinstance(answer, Mapping) else {"estimate": answer}
-    return {str(name): np.atleast_2d(np.asarray(y, dtype=np.float32)) for name, y in outputs.items()}, rate
+    texts = {str(name): y for name, y in outputs.items() if isinstance(y, str)}
+    arrays = {str(n): np.atleast_2d(np.asarray(y, dtype=np.float32)) for n, y in outputs.items() if str(n) not in texts}
+    return arrays, texts, rate
 
 
 def _estimate(
-    system_id: str, mixture_id: str, arrays: dict[str, Any], said_rate: int | None, own_rate: int, x: Any, rate: int
+    system_id: str,
+    mixture_id: str,
+    arrays: dict[str, Any],
+    texts: dict[str, str],
+    said_rate: int | None,
+    own_rate: int,
+    x: Any,
+    rate: int,
 ) -> Estimate:
     import numpy as np
 
@@ -108,10 +124,14 @@ def _estimate(
             )
     arrays = {name: audio.resample(y, own_rate, rate) for name, y in arrays.items()}
     deltas = [y.shape[1] - x.shape[1] for y in arrays.values()]
-    delta = max(deltas, key=abs)
+    delta = max(deltas, key=abs, default=0)
     long = abs(delta) > LENGTH_TOLERANCE_S * rate
     if not long:
         arrays = {name: _fit(y, x.shape[1]) for name, y in arrays.items()}
+    encoded = [
+        Output(name=name, audio=audio.encode_float(y, rate, f"{mixture_id}-{name}")) for name, y in arrays.items()
+    ]
+    said = [Output(name=name, text=text) for name, text in texts.items()]
     return Estimate(
         system_id=system_id,
         mixture_id=mixture_id,
@@ -120,10 +140,7 @@ def _estimate(
         message=f"{delta:+d} samples at {rate} Hz" if delta else None,
         sample_rate=rate,
         length_delta=delta,
-        outputs=[
-            Output(name=name, audio=audio.encode_float(y, rate, f"{mixture_id}-{name}"))
-            for name, y in sorted(arrays.items())
-        ],
+        outputs=sorted([*encoded, *said], key=lambda output: output.name),
     )
 
 
@@ -169,18 +186,24 @@ def _model(spec_json: str) -> Model:
     if spec.kind == "builtin":
         return _builtin(spec.name)
     enhance = modules.load(spec)
-    return lambda x, rate, target: enhance(x, rate)
+    return lambda x, rate, targets: enhance(x, rate)
 
 
 def _builtin(name: str) -> Model:
     from eval import masks
 
+    def masked(mask: Callable[..., Any]) -> Model:
+        def run(x: Any, rate: int, targets: dict[str, Any]) -> dict[str, Any]:
+            return {output: mask(target=y, mixture=x, sample_rate=rate) for output, y in targets.items()}
+
+        return run
+
     models: dict[str, Model] = {
-        "unprocessed": lambda x, rate, target: x,
-        "silence": lambda x, rate, target: x * 0,
-        "oracle": lambda x, rate, target: target,
-        "irm": lambda x, rate, target: masks.irm(target=target, mixture=x, sample_rate=rate),
-        "ibm": lambda x, rate, target: masks.ibm(target=target, mixture=x, sample_rate=rate),
+        "unprocessed": lambda x, rate, targets: x,
+        "silence": lambda x, rate, targets: x * 0,
+        "oracle": lambda x, rate, targets: targets,
+        "irm": masked(masks.irm),
+        "ibm": masked(masks.ibm),
     }
     return models[name]
 

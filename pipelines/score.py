@@ -26,7 +26,7 @@ from manifests.schema import Failed, KeyNumber, Score, System
 from pipelines import engine, isolate, modules
 from pipelines.console import warn
 from pipelines.dataset import Dataset, package_versions, stage_entry
-from pipelines.infer import mixture_shards
+from pipelines.infer import NEEDS_TARGET, mixture_shards
 
 __all__ = ["Plan", "isolated_if_risky", "plan_of", "score", "score_shards", "score_stage"]
 
@@ -128,7 +128,10 @@ def _rows(settings: Settings, mixture_id: str, item: Any, system_id: str, name: 
     from eval.score import Output
 
     failed = isinstance(estimate, str)
-    outputs = [] if failed else [(o["name"], *audio.decode(o["audio"])) for o in estimate["outputs"]]
+    stored = [] if failed else estimate["outputs"]
+    if settings.plan.against == "target" and name in NEEDS_TARGET:  # they may have answered for every talker
+        stored = [output | {"name": "estimate"} for output in stored[:1]]
+    outputs = [(output["name"], *audio.decode(output["audio"])) for output in stored if output["audio"] is not None]
     pairs = item.outputs(
         [Output(name=name, signal=samples, sample_rate=rate) for name, samples, rate in outputs],
         talkers=settings.plan.against == "talkers",

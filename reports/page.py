@@ -400,19 +400,19 @@ def _cluster_warning(report: Report, rows: Sequence[Cell]) -> list[str]:
 
 
 def _rank_warnings(report: Report, rows: Sequence[Cell]) -> list[str]:
-    """Metrics for which even the clearest difference could not be significant."""
-    out = []
+    """Metrics for which even the clearest difference could not be significant, those of one size together."""
+    hopeless: dict[tuple[int, int], list[str]] = {}
     for metric in report.metrics:
         ranked = [r for r in rows if r.metric == metric.name and r.rank_low is not None]
         pairs, clusters = math.comb(len(ranked), 2), min((r.n_clusters or 0 for r in ranked), default=0)
         draws = flips_needed(pairs, draws=report.statistics.draws)
         if pairs and smallest_p(clusters, draws=draws) * pairs >= report.statistics.alpha:
-            out.append(
-                f"{metric.title}: {clusters} clusters ({report.statistics.cluster}) are too few to tell {len(ranked)} "
-                "systems apart, however large the difference: every rank is open. More clusters are needed, not more "
-                "items."
-            )
-    return out
+            hopeless.setdefault((clusters, len(ranked)), []).append(metric.title)
+    return [
+        f"{', '.join(titles)}: {clusters} clusters ({report.statistics.cluster}) are too few to tell {systems} systems "
+        "apart, however large the difference: every rank is open. More clusters are needed, not more items."
+        for (clusters, systems), titles in hopeless.items()
+    ]
 
 
 def _item_warnings(report: Report, rows: Sequence[Cell]) -> list[str]:

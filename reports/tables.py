@@ -405,12 +405,13 @@ def leaderboard_markdown(
     parts = [scores, f"Gain over {_escaped(baseline)} (Δ):", gains]
     entered = [s for s in lines if not s.anchor]
     if any(r.rank_low is not None for r in rows):
-        parts += ["Rank:", _markdown_table(rows, entered, metrics, lambda _m, c, _best: _rank_text(c))]
+        parts += [_RANK_HEAD, _markdown_table(rows, entered, metrics, lambda _m, c, _best: _rank_text(c))]
     if delivered_differ(rows):
         parts += ["As delivered:", _markdown_table(rows, lines, metrics, lambda m, c, _best: _delivered_text(m, c))]
     return "\n\n".join([*parts, notes]) + "\n"
 
 
+_RANK_HEAD = "Rank (p: against the best mean, Holm; first: share of the bootstrap draws):"
 CellText = Callable[[MetricInfo, "Cell | None", bool], str]
 
 
@@ -451,7 +452,9 @@ def _gain_text(metric: MetricInfo, cell: Cell | None) -> str:
 def _rank_text(cell: Cell | None) -> str:
     if cell is None or cell.rank_low is None:
         return MISSING
-    why = standing(cell).replace("<", "&lt;")
+    p = "" if cell.p_holm is None else f"p {p_value(cell.p_holm)}".replace("<", "&lt;")
+    first = "" if cell.first_share is None else f"first {percent(cell.first_share)}"
+    why = ", ".join(part for part in (p, first) if part)
     return f"{rank(cell)} ({why})" if why else rank(cell)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from eval import pairs, perceptual
 from eval.catalogue import HEADLINE, METRICS
 from eval.outcome import Outcome
-from eval.score import Item, Output, PairScore, direct, score_pair
+from eval.score import Item, Output, PairScore, PlugIn, Speech, direct, score_pair
 from manifests import schema
 
 Signal = NDArray[np.float64]
@@ -518,3 +519,237 @@ def test_bad_arguments_are_refused_by_name() -> None:
         rows(estimate=E + 0j)
     with pytest.raises(TypeError):
         score_pair(S, E, sample_rate=RATE)  # type: ignore[call-arg]
+
+
+# several sources
+
+TALKERS = {f"target_{k}": speech(k, 1.2) for k in (1, 2)}
+OTHERS = tuple(TALKERS.values())
+SOURCES = ("si_sdr", "sdr", "sir", "sar", "si_sir", "si_sar", "sa_sdr", "missed_sources", "false_sources")
+
+
+def near(seed: int, *signals: Signal) -> list[Output]:
+    """Estimates of signals, under names that mean nothing."""
+    rng = np.random.default_rng(seed)
+    return [
+        Output(name=f"out_{i}", signal=x + 0.01 * rng.standard_normal(x.size) + 0.1 * OTHERS[0])
+        for i, x in enumerate(signals)
+    ]
+
+
+def several(outputs: Any, metrics: Any = SOURCES, references: Any = None, **options: Any) -> dict[tuple[str, str], Any]:
+    item = Item(references=references or TALKERS, sample_rate=RATE, metrics=metrics)
+    found = item.outputs(outputs, **({"against": "talkers"} | options))
+    table = {(row.output, row.metric): row for row in found}
+    assert len(table) == len(found)
+    return table
+
+
+def values(table: dict[tuple[str, str], Any]) -> dict[tuple[str, str], float]:
+    return {key: row.value for key, row in table.items()}
+
+
+def test_talkers_have_a_row_each_and_one_together() -> None:
+    table = several(near(0, *OTHERS))
+    assert set(table) == {(o, m) for o in TALKERS for m in SOURCES[:6]} | {("all", m) for m in SOURCES[6:]}
+    assert {row.status for row in table.values()} == {"ok"}
+    assert all(row.permutation == [0, 1] for row in table.values())
+    assert all(row.reference == row.output for row in table.values())
+    assert values(table)["all", "missed_sources"] == values(table)["all", "false_sources"] == 0
+
+
+def test_the_order_of_outputs_changes_no_score() -> None:
+    outputs = near(0, *OTHERS)
+    there, back = several(outputs), several(outputs[::-1])
+    assert values(there) == values(back)
+    assert back["all", "sa_sdr"].permutation == [1, 0]
+
+
+def test_ratios_of_sources_are_those_of_mir_eval() -> None:
+    import mir_eval
+
+    outputs = near(0, *OTHERS)
+    with pytest.warns(FutureWarning):
+        expected = mir_eval.separation.bss_eval_sources(
+            np.stack(OTHERS), np.stack([np.asarray(o.signal) for o in outputs]), compute_permutation=False
+        )
+    found = values(several(outputs))
+    for metric, row in zip(("sdr", "sir", "sar"), expected, strict=False):
+        for name, value in zip(TALKERS, row, strict=True):
+            assert found[name, metric] == pytest.approx(value, abs=1e-8)
+
+
+def test_a_missed_talker_costs_the_floor_and_a_false_one_is_counted() -> None:
+    one = several(near(0, OTHERS[1]))
+    assert (one["target_1", "sir"].status, one["target_1", "sir"].reason) == ("floor", "missed")
+    assert one["target_1", "si_sdr"].value == -50
+    assert one["target_2", "si_sdr"].value > 10
+    assert (one["all", "missed_sources"].value, one["all", "false_sources"].value) == (1, 0)
+    assert one["all", "sa_sdr"].value < several(near(0, *OTHERS))["all", "sa_sdr"].value
+    three = several([*near(0, *OTHERS), Output(name="x", signal=speech(7)), Output(name="y", signal=0 * S)])
+    assert (three["all", "missed_sources"].value, three["all", "false_sources"].value) == (0, 1)
+    assert three["target_1", "si_sdr"].value == several(near(0, *OTHERS))["target_1", "si_sdr"].value
+
+
+def test_a_system_that_failed_pays_for_every_talker() -> None:
+    for outputs, options in (([], {"status": "failed", "reason": "exception"}), (near(0), {})):
+        table = several(outputs, **options)
+        assert {row.status for key, row in table.items() if key[0] != "all"} == {"floor"}
+        assert {row.reason for key, row in table.items() if key[0] != "all"} == {options.get("reason", "missed")}
+    silent = several([Output(name="a", signal=0 * S), Output(name="b", signal=np.nan * S)])
+    assert {row.status for key, row in silent.items() if key[1] in ("si_sdr", "sir", "sa_sdr")} == {"floor"}
+    assert silent["all", "missed_sources"].value == 2
+
+
+def test_a_silent_talker_excludes_its_own_rows_alone() -> None:
+    table = several(near(0, OTHERS[0]), references={"target_1": OTHERS[0], "target_2": 0 * S})
+    assert {table["target_2", m].status for m in SOURCES[:6]} == {"excluded_ref"}
+    assert table["target_1", "si_sdr"].status == "ok"
+    assert (table["target_1", "sir"].status, table["target_1", "sir"].reason) == ("excluded_ref", "one_source")
+    assert table["all", "sa_sdr"].status == "ok"
+    assert table["all", "missed_sources"].value == 0
+
+
+def test_one_output_stands_for_every_talker() -> None:
+    mixture = [Output(name="estimate", signal=OTHERS[0] + OTHERS[1])]
+    table = several(mixture, broadcast=True)
+    assert table["all", "missed_sources"].value == 0
+    assert all(abs(table[name, "si_sdr"].value) < 3 for name in TALKERS)
+
+
+def test_stems_are_matched_by_name() -> None:
+    references = {"target": S, "noise": 0.3 * speech(8)}
+    outputs = [Output(name="noise", signal=references["noise"] + 0.01 * E), Output(name="target", signal=E)]
+    table = several(outputs, references=references, against="stems")
+    assert table["noise", "si_sdr"].value > 10
+    assert table["target", "si_sdr"].value > 10
+    assert table["target", "sir"].status == "ok"
+    assert all(row.permutation == [] for row in table.values())
+    alone = several(outputs[1:], references=references, against="stems")
+    assert alone["noise", "si_sdr"].reason == "missed"
+
+
+def test_without_sources_there_are_no_ratios_of_sources() -> None:
+    found = several([Output(name="estimate", signal=E)], references={"target": S}, against="target")
+    assert {found["estimate", m].status for m in ("sir", "sar", "si_sir")} == {"skipped"}
+    assert ("estimate", "sa_sdr") not in found
+
+
+def test_a_swap_in_the_middle_is_told_and_can_be_followed() -> None:
+    long = {f"target_{k}": speech(k, 4.0) for k in (1, 2)}
+    one, two = long.values()
+    half = len(one) // 2
+    outputs = [
+        Output(name="a", signal=np.concatenate([one[:half], two[half:]])),
+        Output(name="b", signal=np.concatenate([two[:half], one[half:]])),
+    ]
+    fixed = several(outputs, references=long, window_s=1.0)
+    followed = several(outputs, references=long, window_s=1.0, follow=True)
+    (flag,) = (flag for flag in fixed["target_1", "si_sdr"].flags if flag.startswith("swaps="))
+    assert 0.3 < float(flag.removeprefix("swaps=")) < 0.7
+    assert fixed["target_1", "si_sdr"].value < 5
+    assert followed["target_1", "si_sdr"].value > 10
+
+
+def test_framewise_ratios_of_stereo_stems() -> None:
+    """Delays of the reference are allowed by ISR, its level is not."""
+    rate, n = 44100, 2 * 44100
+    rng = np.random.default_rng(0)
+    references = {name: rng.standard_normal((2, n)) * 0.1 for name in ("vocals", "rest")}
+    outputs = [
+        Output(name=name, signal=x + 0.01 * rng.standard_normal((2, n)), sample_rate=rate)
+        for name, x in references.items()
+    ]
+    item = Item(references=references, sample_rate=rate, metrics=("sdr_v4", "isr_v4", "sir_v4", "sar_v4"))
+    table = {(row.output, row.metric): row for row in item.outputs(outputs, against="stems")}
+    assert table["vocals", "sdr_v4"].value == pytest.approx(20, abs=0.1)
+    assert table["vocals", "isr_v4"].value > 20
+    assert {row.status for row in table.values()} == {"ok"}
+
+
+# words
+
+
+def recognise(*, signal: Signal, sample_rate: int) -> str:
+    """Hears a word for every burst."""
+    loud = np.abs(signal) > 0.02
+    return "word " * int(np.sum(loud.reshape(-1, sample_rate // 20).any(axis=1)[::8]))
+
+
+def spoken(output: Output, transcript: str | None = "word word word", **options: Any) -> dict[str, PairScore]:
+    speech_of = Speech({"target": transcript}, "basic@1", stamp="basic@1", **options)
+    item = Item(references={"target": S}, sample_rate=RATE, metrics=("wer", "cer", "wacc", "dwer"), speech=speech_of)
+    return {row.metric: row for row in item.pair("target", output)}
+
+
+def test_words_are_counted_and_can_be_pooled() -> None:
+    found = spoken(Output(name="text", text="word bird"), recognise=recognise)
+    assert found["wer"].value == pytest.approx(2 / 3)
+    assert found["wacc"].value == pytest.approx(1 / 3)
+    counts = dict(found["wer"].counts)
+    assert (counts["errors"], counts["total"], counts["substitutions"], counts["deletions"]) == (2, 3, 1, 1)
+    assert dict(found["wacc"].counts)["errors"] == 1
+    assert "basic@1" in found["wer"].metric_version
+
+
+def test_audio_is_heard_by_the_recogniser_and_dwer_is_against_what_it_hears_in_the_reference() -> None:
+    found = spoken(Output(name="estimate", signal=S), transcript="word bird word", recognise=recognise)
+    assert found["dwer"].value == 0
+    assert found["wer"].value is not None
+    assert found["wer"].value > 0
+
+
+def test_more_words_than_there_are_is_an_error_rate_above_one() -> None:
+    assert spoken(Output(name="text", text="a b c d e f g"), recognise=recognise)["wer"].value == pytest.approx(7 / 3)
+
+
+def test_a_failed_estimate_has_lost_all_words_and_a_missing_transcript_excludes() -> None:
+    silent = spoken(Output(name="estimate", signal=0 * S), recognise=recognise)
+    assert (silent["wer"].status, silent["wer"].value, dict(silent["wer"].counts)["errors"]) == ("floor", 1.0, 3)
+    assert (silent["wacc"].value, dict(silent["wacc"].counts)["errors"]) == (0.0, 0)
+    unknown = spoken(Output(name="text", text="a"), transcript=None, recognise=recognise)
+    assert (unknown["wer"].status, unknown["wer"].reason) == ("excluded_ref", "no_transcript")
+    alone = spoken(Output(name="estimate", signal=E))
+    assert {(row.status, row.reason) for row in alone.values()} == {("skipped", "no_recogniser")}
+
+
+def test_a_text_has_no_sound() -> None:
+    item = Item(references={"target": S}, sample_rate=RATE, metrics=CHEAP)
+    found = item.pair("target", Output(name="text", text="word"))
+    assert {(row.status, row.reason) for row in found} == {("skipped", "no_audio")}
+
+
+# plug-ins
+
+
+def test_a_plug_in_gets_what_it_asks_for() -> None:
+    seen: dict[str, Any] = {}
+
+    def loudness(**arguments: Any) -> float:
+        seen.update(arguments)
+        return 20.0
+
+    metric = replace(METRICS["ssnr"], name="mine", sample_rate=8000, min_sample_rate=8000, needs="estimate")
+    item = Item(
+        references={"target": S}, sample_rate=RATE, metrics=("mine", "snr"), plug_ins=[PlugIn(metric, loudness)]
+    )
+    mine, snr = item.pair("target", Output(name="estimate", signal=E))
+    assert (mine.value, mine.status, mine.resampler, snr.status) == (20.0, "ok", "soxr_vhq", "ok")
+    assert seen.keys() == {"estimate", "sample_rate"}
+    assert seen["estimate"].size == S.size // 2
+
+
+def test_a_plug_in_that_raises_costs_its_own_row() -> None:
+    def broken(**arguments: Any) -> float:
+        raise RuntimeError("no weights")
+
+    metric = replace(METRICS["ssnr"], name="mine")
+    item = Item(references={"target": S}, sample_rate=RATE, metrics=("mine", "snr"), plug_ins=[PlugIn(metric, broken)])
+    mine, snr = item.pair("target", Output(name="estimate", signal=E))
+    assert (mine.status, mine.reason, snr.status) == ("error", "RuntimeError", "ok")
+
+
+def test_what_is_skipped_says_why() -> None:
+    item = Item(references={"target": S}, sample_rate=RATE, metrics=("mcd", "snr"), skipped={"mcd": "needs pyworld"})
+    mcd, snr = item.pair("target", Output(name="estimate", signal=E))
+    assert (mcd.value, mcd.status, mcd.reason, snr.status) == (None, "skipped", "needs pyworld", "ok")

@@ -95,30 +95,49 @@ def test_nothing_is_larger_than_as_it_stands() -> None:
 
 def test_frames_are_counted_as_utf_8_counts() -> None:
     for number in (0, 127, 128, 2047, 2048, 65535, 65536, 0x10FFFF):
-        words, codes = np.zeros(8, np.uint32), np.array([11, 5, 6])
-        state = (np.int64(0), np.uint64(0), np.uint64(0))
-        at, last, filled = flac._put_frame_header(words, state, number, 1, 2048, 2048, codes)
-        size = flac._stored(words, (at, np.uint64(last), np.uint64(filled)))
-        written = words.byteswap().tobytes()[4:size]
+        data, codes = np.zeros(32, np.uint8), np.array([11, 5, 6])
+        state = (np.uint64(0), np.uint64(0), np.uint64(0))
+        at, _, filled = flac._put_frame_header(data, state, number, 1, 2048, 2048, codes)
+        assert filled == 0
+        written = data[4 : int(at)].tobytes()
         assert written == chr(number).encode("utf-8", "surrogatepass"), number
 
 
 @given(data=st.binary(min_size=1, max_size=60), skip=st.integers(0, 11))
 @settings(deadline=None)
 def test_checksums_are_remainders(data: bytes, skip: int) -> None:
-    """Wherever a frame begins and ends in a word."""
-    padded = bytes(skip) + data
-    words = np.frombuffer(padded + bytes(-len(padded) % 4), ">u4").astype(np.uint32)
+    """Wherever a frame begins and ends."""
+    padded = np.frombuffer(bytes(skip) + data, np.uint8).copy()
     crc_8, crc_16 = flac._crc_tables()
-    assert flac._crc_8(words, skip, len(padded), crc_8) == remainder(data, 0x107, 8)
-    assert flac._crc_16(words, skip, len(padded), crc_16) == remainder(data, 0x18005, 16)
+    assert flac._crc_8(padded, skip, padded.size, crc_8) == remainder(data, 0x107, 8)
+    assert flac._crc_16(padded, skip, padded.size, crc_16) == remainder(data, 0x18005, 16)
 
 
-@given(total=st.integers(0, 1 << 44), count=st.integers(1, 4096), guess=st.integers(0, 30))
+@given(total=st.integers(0, 1 << 44), count=st.integers(1, 4096))
 @settings(deadline=None)
-def test_no_other_parameter_takes_fewer_bits(total: int, count: int, guess: int) -> None:
+def test_no_other_parameter_takes_fewer_bits(total: int, count: int) -> None:
+    """And of those that take as few, it is the smallest."""
     bits = [count * (k + 1) + (total >> k) for k in range(flac.MOST_RICE + 1)]
-    assert bits[flac._parameter(total, count, guess)] == min(bits)
+    assert flac._parameter(total, count) == bits.index(min(bits))
+
+
+@given(
+    numbers=st.lists(
+        st.one_of(st.integers(0, 2), st.integers(0, 100), st.integers(0, 10**5), st.integers(0, 2**31 - 1)), max_size=40
+    ),
+    k=st.integers(0, 30),
+    before=st.integers(1, 56),
+)
+@settings(deadline=None, max_examples=200)
+def test_rice_codes_are_zeros_a_one_and_the_rest(numbers: list[int], k: int, before: int) -> None:
+    """From any place in a byte on, two at once or not."""
+    longest = [n for n in numbers if n >> k < 5000]
+    wanted = "1" * before + "".join("0" * (n >> k) + f"{1 << k | n % (1 << k):b}" for n in longest)
+    data = np.full(len(wanted) // 8 + 16, 0xA5, np.uint8)
+    state = flac._put(data, (np.uint64(0), np.uint64(0), np.uint64(0)), (1 << before) - 1, before)
+    state = flac._put_rice(data, state, np.array(longest, np.int32), k)
+    found = "".join(f"{byte:08b}" for byte in data[: flac._stored(state)])
+    assert found == wanted + "0" * (-len(wanted) % 8)
 
 
 # against libFLAC

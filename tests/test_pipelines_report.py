@@ -69,10 +69,22 @@ def test_the_order_is_sane_and_the_noisy_row_is_there(page: Path) -> None:
     assert float(found["halved", "si_sdr"]["delta"]) == pytest.approx(0, abs=1e-3)  # SI-SDR does not see a gain
 
 
+def test_only_what_was_entered_is_ranked_and_means_as_delivered_stand_beside(page: Path) -> None:
+    for (system, metric), row in leaderboard(page).items():
+        entered = system == "halved"
+        assert (row["rank_low"], row["rank_high"]) == (("1", "1") if entered else ("", "")), (system, metric)
+        assert row["first_share"] == ("1.0" if entered else "")
+        assert (float(row["delivered"]), int(row["n_delivered"])) == (pytest.approx(float(row["mean"])), 8)
+    text = page.read_text()
+    assert "rank 1</span>" in text
+    assert "As delivered" not in text  # every system delivered every item
+
+
 def test_the_bins_hold_every_item(page: Path) -> None:
     with page.with_name("bins.csv").open() as handle:
         rows = [row for row in csv.DictReader(handle) if (row["system"], row["metric"]) == ("unprocessed", "stoi")]
     assert sum(int(row["n"]) for row in rows) == 8
+    assert {row["sparse"] for row in rows} == {"true"}  # eight items are too few for any bin
 
 
 def test_examples_can_be_played_from_the_folder(page: Path) -> None:

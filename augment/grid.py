@@ -7,6 +7,7 @@ Conventions
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from manifests.compiled import kernel
 
-__all__ = ["grid_peak", "peak_of_sum", "rounded", "signal", "summed"]
+__all__ = ["grid_peak", "peak", "peak_of_sum", "residual", "rounded", "signal", "summed"]
 
 Signal = npt.NDArray[np.float32]
 Grid = npt.NDArray[np.int32]
@@ -38,11 +39,19 @@ def signal(grid: Grid, bits: int) -> Signal:
 
 
 def summed(grids: Sequence[Grid]) -> Grid:
-    """The sum of grids of one shape."""
-    total = grids[0].copy()
-    for grid in grids[1:]:
+    """The sum of grids of one shape, in an array of its own."""
+    if len(grids) == 1:
+        return grids[0].copy()
+    total = grids[0] + grids[1]
+    for grid in grids[2:]:
         total += grid
     return total
+
+
+def residual(whole: Grid, parts: Sequence[Grid]) -> Grid | None:
+    """`whole` less the sum of `parts`, all of one shape; `None` where that is zero throughout."""
+    rest = functools.reduce(np.subtract, parts[:-1], whole)
+    return None if np.array_equal(rest, parts[-1]) else rest - parts[-1]
 
 
 def grid_peak(grid: Grid) -> int:
@@ -50,13 +59,20 @@ def grid_peak(grid: Grid) -> int:
     return max(int(grid.max()), -int(grid.min()))
 
 
+def peak(x: Signal) -> float:
+    """Largest magnitude. Infinity where there is one, NaN where there is one."""
+    bits = np.ascontiguousarray(x, dtype=np.float32).view(np.int32).ravel()
+    return float(np.int32(_largest(bits)).view(np.float32))
+
+
 def peak_of_sum(signals: Sequence[Signal]) -> float:
     """Largest magnitude of the sum of signals of one shape, added in float64 in their order."""
-    total = signals[0].astype(np.float64)
-    for x in signals[1:-1]:
-        total += x
-    last = signals[-1] if len(signals) > 1 else np.zeros_like(signals[0])
-    return float(_peak_of_sum(total.ravel(), np.ascontiguousarray(last).ravel()))
+    if len(signals) == 1:
+        return peak(signals[0])
+    total: Array = signals[0]
+    for number, x in enumerate(signals[1:-1]):
+        total = np.add(total, x, dtype=np.float64, out=total if number else None)
+    return float(_peak_of_sum(np.ascontiguousarray(total).ravel(), np.ascontiguousarray(signals[-1]).ravel()))
 
 
 @kernel()
@@ -66,12 +82,21 @@ def _round(x: Signal, gain: np.float32, scale: np.float32, out: Grid) -> None:
 
 
 @kernel()
-def _peak_of_sum(x: Array, y: Array) -> float:
+def _largest(bits: Grid) -> np.int32:
+    """Of float32 as integers without their sign: their order is that of magnitudes, infinity and NaN last."""
+    found = np.int32(0)
+    for i in range(bits.size):
+        found = max(found, np.int32(bits[i] & np.int32(0x7FFFFFFF)))
+    return found
+
+
+@kernel()
+def _peak_of_sum(x: Array, y: Signal) -> float:
     lanes = np.zeros(_LANES)
     for row in range(x.size // _LANES):
         for lane in range(_LANES):
-            value = abs(x[row * _LANES + lane] + np.float64(y[row * _LANES + lane]))
+            value = abs(np.float64(x[row * _LANES + lane]) + np.float64(y[row * _LANES + lane]))
             lanes[lane] = value if value > lanes[lane] else lanes[lane]
     for i in range(x.size - x.size % _LANES, x.size):
-        lanes[0] = max(lanes[0], abs(x[i] + np.float64(y[i])))
+        lanes[0] = max(lanes[0], abs(np.float64(x[i]) + np.float64(y[i])))
     return float(lanes.max())

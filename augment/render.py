@@ -113,11 +113,11 @@ def render(plan: Plan, *, load: Load, load_rir: LoadRir, stems: Sequence[str], b
     activity = levels.activity(parts[0]["image"][0], plan.sample_rate)
     gains = _talker_gains(plan, [p["image"] for p in parts], activity)
     heard = _noise_images(plan, responses[0], load, load_rir)
-    speech, after = parts[0]["image"][0] * gains[0], activity.after(float(gains[0]))
+    images, after = [p["image"] * gain for p, gain in zip(parts, gains, strict=True)], activity.after(float(gains[0]))
     noises = [
-        _levelled(plan, track, noise, speech, after) for track, (noise, _) in zip(plan.noises, heard, strict=True)
+        _levelled(plan, track, noise, images[0][0], after) for track, (noise, _) in zip(plan.noises, heard, strict=True)
     ]
-    signals, gain = _written(plan, parts, gains, noises, stems, bits, peak)
+    signals, gain = _written(plan, parts, images, gains, noises, stems, bits, peak)
     found = _measured(plan, signals, gain, noises, responses, stems, bits)
     placed = [replace(n, coherence_error=off) for n, (_, off) in zip(found.noises, heard, strict=True)]
     return replace(found, noises=placed)
@@ -442,17 +442,19 @@ def _levelled(plan: Plan, track: NoiseTrack, noise: Signal, speech: Signal, acti
 def _written(
     plan: Plan,
     parts: Sequence[dict[str, Signal]],
+    images: list[Signal],
     gains: Sequence[np.float32],
     noises: list[Signal],
     stems: Sequence[str],
     bits: int,
     peak: float,
 ) -> tuple[dict[str, Grid], float]:
-    """The written signals on the integer grid after the talkers' gains and the common one, and the latter."""
-    images = [p["image"] * gain for p, gain in zip(parts, gains, strict=True)]
+    """The written signals on the integer grid after the talkers' gains and the common one, and the latter. `images` are
+    those of the parts after the talkers' gains.
+    """
     noise = np.zeros_like(images[0]) if not noises else noises[0] if len(noises) == 1 else np.sum(noises, axis=0)
-    others = [gain * _peak(x) for p, gain in zip(parts, gains, strict=True) for x in p.values()]
-    loudest = max(grid.peak_of_sum([*images, noise]), _peak(noise), *others)
+    others = [gain * grid.peak(x) for p, gain in zip(parts, gains, strict=True) for x in p.values()]
+    loudest = max(grid.peak_of_sum([*images, noise]), grid.peak(noise), *others)
     room = peak - (len(images) + 2) / 2 ** (bits - 1)  # rounding may add half a step per stem
     common = min(1.0, room / loudest)
     grids = [
@@ -468,10 +470,6 @@ def _written(
         out["target"] = out[plan.target_kind]
     out |= {stem: out["image"] - out[other] for stem, other in NEEDS.items() if stem in stems}
     return out, common
-
-
-def _peak(x: Signal) -> float:
-    return max(float(x.max()), -float(x.min()))
 
 
 def _measured(
@@ -497,7 +495,7 @@ def _measured(
     total = each[0].get(kind) if len(each) == 1 else _snr(talkers[0], noise_heard, kind, span, rate)
     others: Signal | None = np.asarray(np.sum(talkers[1:], axis=0, dtype=np.float32)) if len(talkers) > 1 else None
     written = {name: signals[name] for name in stem_columns(stems, len(talkers))}
-    residual = signals["mixture"] - grid.summed([*grids, signals["noise"]])
+    residual = grid.residual(signals["mixture"], [*grids, signals["noise"]])
     measures = [_talker_measure(plan, k, talkers[k], activities, responses[k]) for k in range(len(talkers))]
     calibration = responses[0].calibration if responses[0] else None
     return Rendered(
@@ -505,7 +503,7 @@ def _measured(
         gain_db=20 * math.log10(gain),
         gain_reason="peak" if gain < 1 else None,
         peak=max(grid.grid_peak(x) for x in written.values()) / 2.0 ** (bits - 1),
-        residual_dbfs=levels.rms_dbfs(grid.signal(residual, bits).ravel()) if residual.any() else None,
+        residual_dbfs=None if residual is None else levels.rms_dbfs(grid.signal(residual, bits).ravel()),
         level_dbfs=measures[0].level_dbfs,
         snr_db=total,
         sir_db=None if others is None else _snr(talkers[0], others, kind, span, rate),

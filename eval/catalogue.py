@@ -9,7 +9,8 @@ Conventions
 
     `needs` says what a metric looks at: `reference` (one reference, one estimate), `estimate` (the estimate alone),
     `mixture` (reference, estimate and mixture), `sources` (all references and all estimates of a mixture), `text`
-    (transcripts), `table` (other scores: `eval.tablescores`). `aggregate` is `mean`, or `pooled` for rates, whose
+    (transcripts), `labels` (tables of labels, directions, events or notes), `table` (other scores:
+    `eval.tablescores`). `aggregate` is `mean`, or `pooled` for rates, whose
     errors and totals are summed before they are divided.
 
 The PESQ bounds are the ITU mappings of the raw scores -0.5 and 4.5 (P.862.1, P.862.2). Clamping dB metrics keeps one
@@ -25,7 +26,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["GROUPS", "HEADLINE", "METRICS", "Metric", "chosen", "get"]
+from eval.tablescores import TABLE_SCORES
+
+__all__ = ["CONFORMANCE", "GROUPS", "HEADLINE", "METRICS", "Metric", "chosen", "get"]
+
+CONFORMANCE = 1
+"""Raised whenever a golden value (`hubbub verify-metrics`) moves by more than its tolerance: two installations with one
+number give one score. ViSQOL's rule.
+"""
 
 GROUPS = {
     "headline": "the columns of a leaderboard",
@@ -38,6 +46,7 @@ GROUPS = {
     "dnsmos": "predicted listening scores, without a reference",
     "text": "word and character errors",
     "count": "sources found and missed",
+    "task": "labels, directions, events and notes ('hubbub compare')",
     "table": "scores made of other scores",
 }
 
@@ -341,7 +350,42 @@ def _dnsmos() -> list[Metric]:
     ]
 
 
-def _rate(name: str, title: str, paper: str, *, better: str = "lower", formula: str) -> Metric:
+def _task(
+    name: str,
+    title: str,
+    unit: str = "",
+    *,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    low: float | None = None,
+    high: float | None = None,
+    better: str = "higher",
+    paper: str = "-",
+    formula: str | None = None,
+    package: str = "hubbub",
+    group: str = "task",
+    needs: str = "labels",
+) -> Metric:
+    """A metric of what is not audio."""
+    return _frames(
+        name,
+        title,
+        unit,
+        bounds=bounds,
+        low=low,
+        high=high,
+        better=better,
+        group=group,
+        paper=paper,
+        formula=formula,
+        sample_rate=None,
+        needs=needs,
+        package=package,
+        extra="music" if package == "mir_eval" else None,
+        licence_note="MIT" if package == "mir_eval" else _OWN,
+    )
+
+
+def _rate(name: str, title: str, paper: str, *, better: str = "lower", formula: str, needs: str = "text") -> Metric:
     return Metric(
         name=name,
         title=title,
@@ -354,11 +398,11 @@ def _rate(name: str, title: str, paper: str, *, better: str = "lower", formula: 
         better=better,
         sample_rate=None,
         min_sample_rate=None,
-        package="jiwer",
+        package="rapidfuzz",
         paper=paper,
-        licence_note="Apache-2.0",
+        licence_note="MIT",
         version="1",
-        needs="text",
+        needs=needs,
         aggregate="pooled",
         extra="asr",
         formula=formula,
@@ -435,6 +479,45 @@ _ALL = (
     _rate("wacc", "Word accuracy", "Reddy et al. (2023), DNS challenge", better="higher", formula="1 - wer"),
     _rate("dwer", "Differential word error rate", "Wang et al. (2020)",
           formula="wer against the transcript of the reference's audio by the same recogniser"),
+    _rate("mer", "Match error rate", "Morris, Maier and Green (2004)",
+          formula="(substitutions + deletions + insertions) / (hits + those)", needs="labels"),
+    _rate("wil", "Word information lost", "Morris, Maier and Green (2004)",
+          formula="1 - hits^2 / (reference words x hypothesis words)", needs="labels"),
+    _rate("semwer", "Semantic word error rate", "after Karma (2025), own definition", needs="labels",
+          formula="errors of word groups after pinned rules of domain and language"),
+    _rate("oracle_wer_nb", "Oracle WER of N hypotheses", "Chen et al. (2023), HyPoradise", needs="labels",
+          formula="wer of the best hypothesis"),
+    _rate("oracle_wer_cp", "Oracle WER of composed hypotheses", "Chen et al. (2023), HyPoradise", needs="labels",
+          formula="reference words that no hypothesis has at their place / words"),
+    _task("lps", "Levenshtein phoneme similarity", bounds=(0.0, 1.0), low=-math.inf, paper="Pirklbauer et al. (2023)",
+          formula="1 - edit distance / phonemes of the reference"),
+    _task("accuracy", "Accuracy"),
+    _task("balanced_accuracy", "Balanced accuracy", formula="mean of the recalls of the classes"),
+    _task("f1_macro", "F1, macro"),
+    _task("f1_micro", "F1, micro"),
+    _task("f1_weighted", "F1, weighted"),
+    _task("map", "Mean average precision"),
+    _task("roc_auc", "ROC-AUC, macro one-versus-rest", paper="Mann and Whitney (1947)"),
+    _task("eer", "Equal error rate", better="lower", paper="Martin et al. (1997)"),
+    _task("doa_mae", "DOA error", "degrees", bounds=(0.0, 180.0), better="lower", paper="RealMAN (2024)"),
+    _task("acc_5", "DOA within 5 degrees", paper="RealMAN (2024)"),
+    _task("er_20", "Error rate within 20 degrees", high=math.inf, better="lower", paper="Politis et al. (2020)"),
+    _task("f1_20", "F1 within 20 degrees", paper="Politis et al. (2020)"),
+    _task("le_cd", "Localisation error", "degrees", bounds=(0.0, 180.0), better="lower", paper="Mesaros et al. (2019)"),
+    _task("lr_cd", "Localisation recall", paper="Mesaros et al. (2019)"),
+    _task("note_f1_onset", "Note F1, onset", paper="MIREX, by mir_eval", package="mir_eval"),
+    _task("note_f1_onset_offset", "Note F1, onset and offset", paper="MIREX, by mir_eval", package="mir_eval"),
+    _task("note_f1_onset_pitch", "Note F1, onset and pitch", paper="MIREX, by mir_eval", package="mir_eval"),
+    _task("note_f1_onset_pitch_offset", "Note F1, onset, pitch and offset", paper="MIREX, by mir_eval",
+          package="mir_eval"),
+    _task("multipitch_f1", "Frame F1 of pitches", paper="Bay, Ehmann and Downie (2009)"),
+    _task("srt50", "Speech reception threshold", "dB", bounds=(-50.0, 80.0), better="lower",
+          formula="SNR at 50 % of a fitted logistic function, by maximum likelihood"),
+    *(
+        _task(score.name, score.title, bounds=(score.low, score.high), better=score.better, paper=score.paper,
+              formula=score.formula, group="table", needs="table")
+        for score in TABLE_SCORES.values()
+    ),
     _count("missed_sources", "Missed sources", "references without an estimate"),
     _count("false_sources", "False sources", "estimates that are not silent and match no reference"),
 )  # fmt: skip

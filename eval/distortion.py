@@ -19,6 +19,7 @@ SDR     the reference may first pass through the causal 512-tap filter that brin
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ CANCELLED = 1e-4
 """An error energy this far below the target's has lost digits in the difference that gave it: form it by sample."""
 
 _BLOCK = 4096
-_CHUNK = 32768  # samples per batch of FFTs: spectra that stay in the processor's cache
+_CHUNK = 16384  # samples per batch of FFTs: spectra that stay in the processor's cache
 _KEPT = 1 << 21  # samples of a reference whose spectra are kept; those of ten minutes would take gigabytes
 _RANGE = 1e-200, 1e200
 
@@ -94,9 +95,10 @@ def sdr(*, reference: ArrayLike, estimate: ArrayLike) -> float:
 def sdr_conditioned(*, reference: ArrayLike, estimate: ArrayLike) -> tuple[float, bool]:
     """`sdr`, and whether the reference determined the filter without diagonal loading."""
     pair = Reference.of(reference=reference).against(estimate)
-    s, e = pair.reference.ranged, pair.ranged
-    auto, cross = correlate(s, s, e, low=0, high=SDR_TAPS - 1)  # one pass, where a `Reference` keeps its spectra
-    return _filtered_sdr(s, e, pair.energy, auto, cross)
+    s, e, lags = pair.reference.ranged, pair.ranged, pair.reference.lags
+    heads, again = itertools.tee(lags.heads(s))  # one pass, in which no spectrum outlives its batch
+    auto, cross = lags.of_spectra([heads], [map(np.conj, again), lags.reached(e, len(e))])[0]
+    return _filtered_sdr(s, e, pair.energy, auto + lags.across(s), cross)
 
 
 def dc_ratio(*, estimate: ArrayLike) -> float:
@@ -169,8 +171,8 @@ class Reference:
     @functools.cached_property
     def _auto(self) -> Signal:
         """Autocorrelation at lags 0..511."""
-        (found,) = self.lags.between([self._heads()], [self.ranged])[0]
-        return self.lags.slice(found, 0, SDR_TAPS - 1).copy()
+        within: Signal = self.lags.of_spectra([self._heads()], [map(np.conj, self._heads())])[0, 0]
+        return within[:SDR_TAPS] + self.lags.across(self.ranged)[:SDR_TAPS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +257,7 @@ class Lags:
         """Conjugate spectra of the blocks of `a`, shape `(blocks, bins)`, some at a time."""
         import scipy.fft
 
-        for start, rows in self._batches(len(a)):
+        for start, rows in self._batches(len(a), self.size):
             blocks = _stretch(a, start, rows * self.hop).reshape(rows, self.hop)
             spectra = scipy.fft.rfft(blocks, n=self.size, axis=-1)
             yield np.conj(spectra, out=spectra)
@@ -264,13 +266,9 @@ class Lags:
         """Spectra of what each block of an `a` with so many samples can reach in `b`, in step with `heads`."""
         import scipy.fft
 
-        for start, rows in self._batches(samples):
+        for start, rows in self._batches(samples, self.size):
             stretch = _stretch(b, start + self.low, (rows - 1) * self.hop + self.size)
-            step = stretch.strides[0]
-            blocks = np.lib.stride_tricks.as_strided(
-                stretch, (rows, self.size), (self.hop * step, step), writeable=False
-            )
-            yield scipy.fft.rfft(blocks, axis=-1)
+            yield scipy.fft.rfft(_rows(stretch, rows, self.hop, self.size), axis=-1)
 
     def between(self, heads: Sequence[Iterable[Spectra]], others: Sequence[Signal]) -> Signal:
         """Correlations of each `a`, given by its `heads`, with each of `others`: shape `(a, others, high - low + 1)`.
@@ -290,14 +288,33 @@ class Lags:
         lags: Signal = scipy.fft.irfft(total, n=self.size, axis=-1)
         return lags[..., : self.high - self.low + 1]
 
+    def across(self, a: Signal) -> Signal:
+        """What the autocorrelation of `a` at lags 0..high has from pairs of samples in different blocks.
+
+        The rest is in the power spectra of the blocks: the first lags of `of_spectra` of `heads` and their conjugates.
+        Together they cost less than `reached(a)`, as only the ends of blocks are transformed again.
+        """
+        import scipy.fft
+
+        # sum_t tail[t] front[t + k] belongs to lag k + high: the front begins `high` samples after the tail does
+        small = 1 << (2 * self.high).bit_length()
+        total = np.zeros(small // 2 + 1, dtype=np.complex128)
+        for first, count in self._batches(len(a) - self.hop, small):
+            stretch = _stretch(a, first + self.hop - self.high, (count - 1) * self.hop + 2 * self.high)
+            ends = _rows(stretch, count, self.hop, 2 * self.high)
+            tail, front = (scipy.fft.rfft(x, n=small) for x in (ends[:, : self.high], ends[:, self.high :]))
+            total += (np.conj(tail) * front).sum(axis=0)
+        found: Signal = scipy.fft.irfft(total, n=small)
+        return np.concatenate([[0.0], found[np.arange(1 - self.high, 1)]])
+
     def slice(self, found: Signal, low: int, high: int) -> Signal:
         """The lags low..high of `found`, which holds self.low..self.high in its last axis."""
         part: Signal = found[..., low - self.low : high - self.low + 1]
         return part
 
-    def _batches(self, samples: int) -> Iterator[tuple[int, int]]:
-        """First sample and number of blocks of each batch of FFTs."""
-        most = max(1, _CHUNK // self.size)
+    def _batches(self, samples: int, size: int) -> Iterator[tuple[int, int]]:
+        """First sample and number of blocks of each batch of FFTs of some size."""
+        most = max(1, _CHUNK // size)
         for start in range(0, samples, most * self.hop):
             yield start, min(most, -(-(samples - start) // self.hop))
 
@@ -353,6 +370,12 @@ def _stretch(x: Signal, start: int, length: int) -> Signal:
     if begin < end:
         out[begin - start : end - start] = x[begin:end]
     return out
+
+
+def _rows(x: Signal, count: int, hop: int, length: int) -> Signal:
+    """`count` overlapping views of `length` samples of `x`, `hop` samples apart."""
+    step = x.strides[0]
+    return np.lib.stride_tricks.as_strided(x, (count, length), (hop * step, step), writeable=False)
 
 
 def solve_filter(auto: Signal, cross: Signal) -> tuple[Signal, bool]:

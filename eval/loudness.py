@@ -5,8 +5,8 @@ Conventions
     above the gate of -70 LUFS.
 
 ITU-R BS.1770-4 (10/2015), annex 1: K-weighting, whole blocks of 0.4 s every 0.1 s, a gate at -70 LUFS and one 10 LU
-below the mean of what passes the first. pyloudnorm's default filters are others; it measures up to 0.05 LU less on
-speech, and up to 0.25 LU where it counts a last block that the signal only half fills.
+below the mean of what passes the first. pyloudnorm's default filters are others; it measures 0.04 LU less on
+speech, and up to 0.25 LU less where it counts a last block that the signal does not fill.
 """
 
 from __future__ import annotations

@@ -528,9 +528,7 @@ class Item:
             return Outcome(None, refusal.status, refusal.reason)
         except Exception as error:  # noqa: BLE001 - a user's recogniser may raise anything
             return Outcome(None, "error", type(error).__name__)
-        total = counts.reference_words
-        right = total - counts.errors if metric.name == "wacc" else counts.errors
-        pooled = (("errors", float(right)), ("total", float(total)), *counts.items())
+        pooled = (("errors", float(counts.errors)), ("total", float(counts.reference_words)), *counts.items())
         if heard is None:
             return Outcome(None, "floor", delivered.reason, counts=pooled)
         return Outcome(value, counts=pooled)

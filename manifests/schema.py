@@ -59,6 +59,7 @@ __all__ = [
     "audio_columns",
     "from_table",
     "table_name",
+    "talker_targets",
     "to_table",
 ]
 
@@ -650,6 +651,13 @@ def audio_columns(row_type: type) -> list[str]:
     """Names of the columns of `row_type` that hold audio."""
     hints = typing.get_type_hints(row_type)
     return [f.name for f in dataclasses.fields(row_type) if Audio in typing.get_args(hints[f.name])]
+
+
+def talker_targets(columns: Iterable[str]) -> list[str]:
+    """Those of `columns` that hold the target of one talker: `target_1`, `target_2`, ..."""
+    known = [name for name in audio_columns(Mixture) if name.startswith("target_")]
+    there = set(columns)
+    return [name for name in known if name in there]
 
 
 @functools.cache

@@ -267,21 +267,46 @@ def score(
         list[str] | None, typer.Option("--system", "-S", help="Systems to score; repeatable. Default: all.")
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", "-m", help="Metrics; repeatable. Default: the headline seven.")
+        list[str] | None,
+        typer.Option("--metric", "-m", help="Metrics or groups ('hubbub metrics'); repeatable. Default: headline."),
     ] = None,
+    plug_in: Annotated[
+        list[str] | None, typer.Option("--plug-in", help="A metric of your own: its YAML file; repeatable.")
+    ] = None,
+    recogniser: Annotated[
+        str | None,
+        typer.Option("--recogniser", help="Turns audio into text for wer, cer, dwer: a YAML file."),
+    ] = None,
+    normaliser: Annotated[
+        str, typer.Option("--normaliser", help="Of texts before words are counted: none@1, basic@1, english@1, ...")
+    ] = "basic@1",
+    against: Annotated[
+        str, typer.Option("--against", help="target, talkers (unordered), stems (by name), or auto.")
+    ] = "auto",
+    window: Annotated[
+        float | None, typer.Option("--window", help="Seconds: assign talkers in windows too, and say where they swap.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --window: score the estimates put together as the windows say.")
+    ] = False,
     workers: Workers = None,
     retry_failed: Retry = False,
     quiet: Quiet = False,
 ) -> int:
     """Score the estimates of systems."""
-    from eval.catalogue import HEADLINE
     from pipelines import score as stage
     from pipelines.dataset import Dataset
 
     results = stage.score(
         Dataset(dataset),
         systems=system or [],
-        metrics=metric or HEADLINE,
+        metrics=metric or ([] if plug_in else ["headline"]),
+        plug_ins=plug_in or [],
+        recogniser=recogniser,
+        normaliser=normaliser,
+        against=against,
+        window_s=window,
+        follow=follow,
         workers=_workers(workers),
         quiet=quiet,
         retry_failed=retry_failed,

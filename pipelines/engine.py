@@ -167,39 +167,56 @@ def run_shard(stage: Stage | Together, shard: Shard, isolated: bool = False) -> 
         return _run_joint(stage, shard, isolated)
     ledger = _Ledger(stage, shard)
     for item in stage.items(stage.settings, shard):
-        _enter([ledger], item, functools.partial(_work, stage, item, isolated))
+        _enter(ledger, item, functools.partial(_work, stage, item, isolated))
     return ledger.commit()
 
 
 def _run_joint(together: Together, joint: Shard, isolated: bool) -> Counts:
-    """One shard of several stages. Isolated, each stage works by itself: what kills one costs the others nothing."""
+    """One shard of several stages. Isolated, or where an item raises for all of them, each stage works by itself: what
+    harms one costs the others nothing.
+    """
+    began = time.perf_counter()
     ledgers = {index: _Ledger(together.stages[index], shard) for index, shard in joint.inputs}
     for item in together.items(together.settings, joint.name, tuple(ledgers)):
         shares = list(zip(ledgers, item.parts, strict=True))
-        for group in [[share] for share in shares] if isolated else [shares]:
-            arguments = (together.settings, item.payload, tuple(group))
+        if len(shares) > 1 and not isolated and _share(ledgers, shares, item, together):
+            continue
+        for index, part in shares:
+            arguments = (together.settings, item.payload, ((index, part),))
             work = functools.partial(together.work, *arguments)
             if isolated:
                 work = functools.partial(isolate.call, together.work, *arguments, timeout_s=together.item_timeout_s)
-            _enter([ledgers[index] for index, _ in group], item, work)
-    return sum((ledger.commit() for ledger in ledgers.values()), Counts())
+            _enter(ledgers[index], item, work)
+    counts = sum((ledger.commit() for ledger in ledgers.values()), Counts())
+    return replace(counts, seconds=time.perf_counter() - began)  # each of them was open for all of it
 
 
-def _enter(ledgers: Sequence[_Ledger], item: Item, work: Callable[[], list[Any]]) -> None:
-    """Do the work on one item and enter what became of it: a list of rows, or for several ledgers a list of those."""
+def _share(ledgers: dict[int, _Ledger], shares: Sequence[tuple[int, Any]], item: Item, together: Together) -> bool:
+    """One piece of work for several stages; False where it raised, and nothing is entered."""
     start = time.perf_counter()
     try:
-        found = work()
+        found = together.work(together.settings, item.payload, tuple(shares))
+    except UserError:
+        raise
+    except Exception:  # noqa: BLE001 - each stage by itself will say what it was
+        return False
+    seconds = (time.perf_counter() - start) / len(shares)
+    for (index, _), rows in zip(shares, found, strict=True):
+        ledgers[index].keep(rows)
+        ledgers[index].time(item, seconds)
+    return True
+
+
+def _enter(ledger: _Ledger, item: Item, work: Callable[[], list[Any]]) -> None:
+    """Do the work on one item and enter what became of it."""
+    start = time.perf_counter()
+    try:
+        ledger.keep(work())
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - an unexpected error costs one row, which says so
-        for ledger in ledgers:
-            ledger.lose(item, error)
-    else:
-        for ledger, rows in zip(ledgers, found if len(ledgers) > 1 else [found], strict=True):
-            ledger.keep(rows)
-    for ledger in ledgers:
-        ledger.time(item, (time.perf_counter() - start) / len(ledgers))
+        ledger.lose(item, error)
+    ledger.time(item, time.perf_counter() - start)
 
 
 class _Ledger:

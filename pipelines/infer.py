@@ -17,7 +17,7 @@ from typing import Any
 
 from manifests import audio, ids, parquet
 from manifests.errors import UserError
-from manifests.schema import Estimate, Output, System
+from manifests.schema import Estimate, Output, System, talker_targets
 from manifests.system import SystemSpec, identify
 from pipelines import engine, modules
 from pipelines.dataset import Dataset, stage_entry
@@ -59,7 +59,7 @@ def _answers(spec: SystemSpec, columns: Sequence[str]) -> dict[str, str]:
     if spec.kind != "builtin" or spec.name not in NEEDS_TARGET:
         return {}
     if "target_2" in columns:
-        return {name: name for name in columns if name.startswith("target_")}
+        return {name: name for name in talker_targets(columns)}
     return {"estimate": "target"}
 
 

@@ -6,6 +6,7 @@ alone is made once. Each system's rows still go to files of their own, the same 
 What is compared with what (`against`)
     target    every output with the stem of its name, or else with `target`
     talkers   the outputs, unordered, with the targets of all talkers (stem `targets`)
+    stems     the outputs, by name, with the target (or those of all talkers) and the noise
     auto      talkers where the dataset has several talkers and their targets, else target
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from eval import catalogue
@@ -31,7 +32,7 @@ from pipelines.infer import NEEDS_TARGET, mixture_shards
 __all__ = ["Plan", "isolated_if_risky", "plan_of", "score", "score_shards", "score_stage"]
 
 PESQ_TIMEOUT_S = 300.0
-AGAINST = ("auto", "target", "talkers")
+AGAINST = ("auto", "target", "talkers", "stems")
 STEM_COLUMNS = frozenset(schema.audio_columns(schema.Mixture)) - {"mixture", "target"}
 BROADCAST = ("unprocessed", "silence")
 """Builtin systems whose one output stands for every talker."""
@@ -44,6 +45,10 @@ class Plan:
     metrics: tuple[str, ...]
     against: str = "target"
     plug_ins: tuple[tuple[str, str], ...] = ()  # (spec as JSON, its identity)
+    recogniser: tuple[str, str] | None = None
+    normaliser: str = "basic@1"
+    window_s: float | None = None
+    follow: bool = False
     skipped: tuple[tuple[str, str], ...] = ()
 
     @functools.cached_property
@@ -68,6 +73,7 @@ class Payload:
     mixture_id: str
     references: Mapping[str, Any]
     mixture: Any | None = None
+    transcripts: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def items(settings: Settings, shard: str, members: tuple[int, ...]) -> Iterator[engine.Item]:
@@ -78,18 +84,29 @@ def items(settings: Settings, shard: str, members: tuple[int, ...]) -> Iterator[
     uri = dataset.path("mixtures", f"{shard}.parquet")
     estimates = [_estimates(dataset, settings.systems[member][0], shard) for member in members]
     stems = _stems(parquet.read_schema_names(uri), settings.plan.against, estimates)
-    mixtures = parquet.read_table(uri, ("mixture_id", "duration_s", "mixture", *stems))
+    mixtures = parquet.read_table(uri, ("mixture_id", "duration_s", "mixture", "transcript", "talkers", *stems))
     for row in mixtures.to_pylist():
         name = row["mixture_id"]
         references = {stem: row[stem] for stem in stems if row[stem] is not None}
         parts = tuple(by_id.get(name, "missing") for by_id in estimates)
-        yield engine.Item(name, Payload(name, references, row["mixture"]), seconds_audio=row["duration_s"], parts=parts)
+        payload = Payload(name, references, row["mixture"], _transcripts(row, stems))
+        yield engine.Item(name, payload, seconds_audio=row["duration_s"], parts=parts)
+
+
+def _transcripts(row: Mapping[str, Any], stems: Sequence[str]) -> dict[str, str | None]:
+    """What is said in each stem: the target's text, and that of talker k in `target_k`."""
+    said = {"target": row["transcript"]}
+    said |= {f"target_{k}": talker["transcript"] for k, talker in enumerate(row["talkers"], 1)}
+    return {stem: said.get(stem) for stem in stems}
 
 
 def _stems(columns: Sequence[str], against: str, estimates: Sequence[Mapping[str, Any]]) -> list[str]:
     """The stems that estimates are compared with, the default first."""
+    several = schema.talker_targets(columns)
     if against == "talkers":
-        return [name for name in columns if name.startswith("target_")]
+        return several
+    if against == "stems":
+        return [*(several if "target_2" in several else ["target"]), "noise"]
     rows = [row for by_id in estimates for row in by_id.values() if not isinstance(row, str)]
     named = {output["name"] for row in rows for output in row["outputs"]}
     return ["target", *(name for name in columns if name in named and name in STEM_COLUMNS)]
@@ -118,6 +135,7 @@ def work(settings: Settings, payload: Payload, parts: tuple[tuple[int, Any], ...
         metrics=settings.plan.metrics,
         plug_ins=_loaded(settings.plan),
         skipped=dict(settings.plan.skipped),
+        speech=_speech(settings.plan, payload.transcripts),
         call=isolated_if_risky,
     )
     found = [_rows(settings, payload.mixture_id, item, *settings.systems[index], part) for index, part in parts]
@@ -125,17 +143,18 @@ def work(settings: Settings, payload: Payload, parts: tuple[tuple[int, Any], ...
 
 
 def _rows(settings: Settings, mixture_id: str, item: Any, system_id: str, name: str, estimate: Any) -> list[Score]:
-    from eval.score import Output
-
     failed = isinstance(estimate, str)
     stored = [] if failed else estimate["outputs"]
-    if settings.plan.against == "target" and name in NEEDS_TARGET:  # they may have answered for every talker
+    if settings.plan.against != "talkers" and name in NEEDS_TARGET:  # they may have answered for every talker
         stored = [output | {"name": "estimate"} for output in stored[:1]]
-    outputs = [(output["name"], *audio.decode(output["audio"])) for output in stored if output["audio"] is not None]
+    if settings.plan.against == "stems":  # the usual name of a single output
+        stored = [output | {"name": "target"} if output["name"] == "estimate" else output for output in stored]
     pairs = item.outputs(
-        [Output(name=name, signal=samples, sample_rate=rate) for name, samples, rate in outputs],
-        talkers=settings.plan.against == "talkers",
+        [_decoded(output) for output in stored],
+        against=settings.plan.against,
         broadcast=name in BROADCAST,
+        window_s=settings.plan.window_s,
+        follow=settings.plan.follow,
         status="failed" if failed else estimate["status"],
         reason=estimate if failed else estimate["reason"],
     )
@@ -147,6 +166,15 @@ def _rows(settings: Settings, mixture_id: str, item: Any, system_id: str, name: 
         )
         for pair in pairs
     ]
+
+
+def _decoded(output: Mapping[str, Any]) -> Any:
+    from eval.score import Output
+
+    if output["audio"] is None:
+        return Output(name=output["name"], text=output["text"])
+    samples, rate = audio.decode(output["audio"])
+    return Output(name=output["name"], signal=samples, sample_rate=rate, text=output["text"])
 
 
 def isolated_if_risky(function: Callable[..., Any], **arguments: Any) -> Any:
@@ -208,6 +236,27 @@ def _loaded(plan: Plan) -> list[Any]:
     ]
 
 
+def _speech(plan: Plan, transcripts: Mapping[str, str | None]) -> Any:
+    """What word errors need, where they are asked for."""
+    from eval import normalise
+    from eval.score import Speech
+
+    if all(metric.needs != "text" for metric in plan.chosen()):
+        return None
+    stamp = normalise.get(plan.normaliser).stamp
+    if plan.recogniser is None:
+        return Speech(transcripts, plan.normaliser, stamp=stamp)
+    spec = MetricSpec.model_validate_json(plan.recogniser[0])
+    stamp += f"+{spec.name}-{plan.recogniser[1]}"
+    return Speech(transcripts, plan.normaliser, _recogniser(plan.recogniser[0]), spec.sample_rate, stamp)
+
+
+@functools.lru_cache(maxsize=1)
+def _recogniser(spec_json: str) -> Callable[..., str]:
+    """The recogniser, loaded once per process."""
+    return modules.load(MetricSpec.model_validate_json(spec_json))
+
+
 # ------------------------------------------------------------------------------------------------------ the driver
 
 
@@ -217,18 +266,32 @@ def score(
     systems: Sequence[str] = (),
     metrics: Sequence[str] = HEADLINE,
     plug_ins: Sequence[str] = (),
+    recogniser: str | None = None,
+    normaliser: str = "basic@1",
     against: str = "auto",
+    window_s: float | None = None,
+    follow: bool = False,
     workers: int,
     quiet: bool = False,
     retry_failed: bool = False,
 ) -> dict[str, engine.Result]:
     """Score the estimates of some systems (names or ids; default: all). Returns the engine's result per system id.
 
-    `metrics` are names of metrics, or of groups; `plug_ins` are paths of YAML files, see `manifests.metric`.
+    `metrics` are names of metrics, or of groups; `plug_ins` and `recogniser` are paths of YAML files, see
+    `manifests.metric`. With `window_s`, talkers are assigned in windows too; with `follow`, estimates are put together
+    as the windows say.
     """
     chosen = _systems(dataset, systems)
     shards = [score_shards(dataset, system) for system in chosen]
-    plan = resolved(metrics, plug_ins, _against(dataset, against, shards[0]))
+    plan = resolved(
+        metrics,
+        plug_ins,
+        _against(dataset, against, shards[0]),
+        recogniser=recogniser,
+        normaliser=normaliser,
+        window_s=window_s,
+        follow=follow,
+    )
     for name, reason in plan.skipped:
         warn(f"hubbub: {name} is skipped: {reason}")
     together = engine.Together(
@@ -247,18 +310,42 @@ def score(
     return {system.system_id: result for system, result in zip(chosen, results, strict=True)}
 
 
-def resolved(metrics: Sequence[str], plug_ins: Sequence[str], against: str) -> Plan:
-    """What is computed, with what cannot be and why. UserError for metrics that do not exist."""
-    specs = [metric.load_metric(path) for path in plug_ins]
-    found = tuple((spec.model_dump_json(), metric.identify(spec, modules.check(spec))) for spec in specs)
+def resolved(
+    metrics: Sequence[str],
+    plug_ins: Sequence[str] = (),
+    against: str = "target",
+    *,
+    recogniser: str | None = None,
+    normaliser: str = "basic@1",
+    window_s: float | None = None,
+    follow: bool = False,
+) -> Plan:
+    """What is computed, with what cannot be and why. UserError for what does not exist."""
+    from eval import normalise
+
+    found = tuple(_identified(path, "metric") for path in plug_ins)
+    names = [*metrics, *(MetricSpec.model_validate_json(spec).name for spec, _ in found)]
     try:
-        chosen = catalogue.chosen(
-            [*metrics, *(spec.name for spec in specs)], [described(*plug_in) for plug_in in found]
-        )
+        chosen = catalogue.chosen(names, [described(*plug_in) for plug_in in found])
+        normalise.get(normaliser)
     except ValueError as error:
         raise UserError(str(error)) from None
+    for m in chosen:
+        if m.needs in ("table", "labels"):
+            made = "other scores" if m.needs == "table" else "labels"
+            raise UserError(f"{m.name} is made of {made}, not of audio: see 'hubbub compare --help'")
+    if window_s is not None and not window_s > 0:
+        raise UserError(f"--window must be a positive number of seconds, got {window_s:g}")
+    listener = None if recogniser is None else _identified(recogniser, "recogniser")
     skipped = tuple((m.name, reason) for m in chosen if (reason := missing(m)))
-    return Plan(tuple(m.name for m in chosen), against, found, skipped)
+    return Plan(tuple(m.name for m in chosen), against, found, listener, normaliser, window_s, follow, skipped)
+
+
+def _identified(path: str, kind: str) -> tuple[str, str]:
+    spec = metric.load_metric(path)
+    if spec.kind != kind:
+        raise UserError(f"{path}: kind is '{spec.kind}', and a {kind} is wanted here")
+    return spec.model_dump_json(), metric.identify(spec, modules.check(spec))
 
 
 def missing(metric: Metric) -> str | None:
@@ -270,15 +357,16 @@ def missing(metric: Metric) -> str | None:
 
 def _against(dataset: Dataset, against: str, shards: Sequence[engine.Shard]) -> str:
     if against not in AGAINST:
-        raise UserError(f"--against must be one of {', '.join(AGAINST)}, got '{against}'")
+        raise UserError(
+            f"--against must be one of {', '.join(AGAINST)}, got '{against}'{ids.nearest(against, AGAINST)}"
+        )
     columns = parquet.read_schema_names(dataset.path("mixtures", f"{shards[0].name}.parquet"))
     several = "target_2" in columns
     chosen = ("talkers" if several else "target") if against == "auto" else against
-    needed = {"target": "target", "talkers": "target_1"}[chosen]
-    if needed not in columns:
-        stem = {"target": "target", "talkers": "targets"}[chosen]
+    needed = {"target": "target", "talkers": "targets", "stems": "noise"}[chosen]
+    if {"targets": "target_1"}.get(needed, needed) not in columns:
         raise UserError(
-            f"{dataset.root} has no stem '{stem}' to score against; add it to write.stems and generate again"
+            f"{dataset.root} has no stem '{needed}' to score against; add it to write.stems and generate again"
         )
     return chosen
 
@@ -331,13 +419,11 @@ def score_shards(dataset: Dataset, system: System) -> list[engine.Shard]:
 
 def plan_of(entry: Mapping[str, Any]) -> Plan:
     """The plan that a stage's entry in run.json was made with."""
-    said = entry["plan"]
-    return Plan(
-        tuple(said["metrics"]),
-        said["against"],
-        tuple((spec, identity) for spec, identity in said["plug_ins"]),
-        tuple((name, reason) for name, reason in said["skipped"]),
-    )
+    said = dict(entry["plan"])
+    for name in ("metrics", "plug_ins", "skipped"):
+        said[name] = tuple(tuple(v) if isinstance(v, list) else v for v in said[name])
+    said["recogniser"] = said["recogniser"] and tuple(said["recogniser"])
+    return Plan(**said)
 
 
 def _digest(system: System, plan: Plan) -> str:
@@ -345,4 +431,6 @@ def _digest(system: System, plan: Plan) -> str:
     packages = {name: versions[name] for name in ("pesq", "soxr")}
     chosen = [[m.name, m.version] for m in plan.chosen()]
     skipped = sorted(name for name, _ in plan.skipped)
-    return ids.digest([system.system_id, chosen, plan.against, skipped, packages, schema.OUTPUT_VERSION])
+    listener = None if plan.recogniser is None else plan.recogniser[1]
+    how = [plan.against, listener, plan.normaliser, plan.window_s, plan.follow]
+    return ids.digest([system.system_id, chosen, how, skipped, packages, schema.OUTPUT_VERSION])

@@ -103,3 +103,25 @@ def cannot_load() -> Enhance:
 def asset(path: str) -> Enhance:
     gain = np.float32(Path(path).read_text())
     return lambda x, rate: x * gain
+
+
+def says_hello() -> Callable[[Signal, int], str]:
+    """A recogniser as a system."""
+    return lambda x, rate: "hello"
+
+
+def hello_recogniser() -> Callable[..., str]:
+    """A recogniser for scoring: hears hello once per second of sound above a level."""
+    return lambda *, signal, sample_rate: " ".join(["hello"] * max(1, int(np.abs(signal).max() * 10)))
+
+
+def deadly_metric(folder: str) -> Callable[..., float]:
+    """A metric that kills its process whenever no other process has died of it twice."""
+
+    def metric(*, reference: Signal, estimate: Signal, sample_rate: int) -> float:
+        if len(list(Path(folder).glob("died-*"))) < 2:
+            Path(folder, f"died-{os.getpid()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0.5
+
+    return metric

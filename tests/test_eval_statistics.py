@@ -244,6 +244,8 @@ def test_standing_on_paper() -> None:
     assert found.tie_group.tolist() == [1, 1, 2, 3]
     assert found.p_leader[1:].tolist() == [0.5, 0.04, 0.001]
     assert math.isnan(found.p_leader[0])
+    edge = standing([2.0, 1.0], [ALPHA], better="higher")  # exactly at the level is a tie, in ranks as in groups
+    assert (edge.rank_high.tolist(), edge.tie_group.tolist()) == ([2, 2], [1, 1])
 
 
 def test_lower_can_be_better() -> None:

@@ -514,7 +514,7 @@ _ALL = (
     _task("srt50", "Speech reception threshold", "dB", bounds=(-50.0, 80.0), better="lower",
           formula="SNR at 50 % of a fitted logistic function, by maximum likelihood"),
     *(
-        _task(score.name, score.title, bounds=(score.low, score.high), better=score.better, paper=score.paper,
+        _task(score.name, score.title, low=score.low, high=score.high, better=score.better, paper=score.paper,
               formula=score.formula, group="table", needs="table")
         for score in TABLE_SCORES.values()
     ),

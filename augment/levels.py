@@ -34,6 +34,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from augment import grid
+from augment.weighting import HOPS_PER_S, hop_energies
 from manifests.compiled import kernel
 
 __all__ = [
@@ -97,8 +99,7 @@ def rms_dbfs(x: Array) -> float | None:
 
 def peak(x: Array) -> float:
     """Largest magnitude."""
-    rows = np.ascontiguousarray(_shaped("x", x), dtype=np.float32)
-    return _finite(float(np.int32(_largest(rows.view(np.int32).ravel())).view(np.float32)))
+    return _finite(grid.peak(_shaped("x", x)))
 
 
 def dc(x: Array) -> float:
@@ -174,15 +175,6 @@ def _masked_energy(x: Signal, mask: Mask) -> float:
     for i in range(x.size - x.size % _LANES, x.size):
         lanes[0] += np.float64(x[i]) ** 2 if mask[i] else 0.0
     return float(lanes.sum())
-
-
-@kernel()
-def _largest(bits: npt.NDArray[np.int32]) -> np.int32:
-    """Of float32 as integers without their sign: their order is that of magnitudes, infinity and NaN last."""
-    found = np.int32(0)
-    for i in range(bits.size):
-        found = max(found, bits[i] & np.int32(0x7FFFFFFF))
-    return found
 
 
 # ITU-T P.56
@@ -378,16 +370,10 @@ def _above(envelope: Power, hangover: int, threshold: float) -> Mask:
 
 # ITU-R BS.1770
 
-_SHELF_48K = ((1.53512485958697, -2.69169618940638, 1.19839281085285), (1.0, -1.69065929318241, 0.73248077421585))
-_HIGHPASS_48K = ((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621))
-_HOPS_PER_S = 10
 _HOPS_PER_BLOCK = 4
 _OFFSET_DB = -0.691
 _ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE_LU = -10.0
-_STRETCHES = 32
-_SETTLING_S = 0.15
-_INPUT, _U1, _U2, _V1, _V2, _ENERGY = range(6)
 
 
 def loudness_lufs(x: Array, sample_rate: int) -> float | None:
@@ -414,85 +400,13 @@ def _power_at(lufs: float) -> float:
 
 def _block_powers(x: Signal, sample_rate: int) -> Power:
     """Mean square of each whole block after K-weighting, summed over channels: (blocks,)."""
-    hops = x.shape[-1] * _HOPS_PER_S // sample_rate
+    hops = x.shape[-1] * HOPS_PER_S // sample_rate
     if hops < _HOPS_PER_BLOCK:
         return np.zeros(0)
-    edges = np.arange(hops + 1) * sample_rate // _HOPS_PER_S
-    energies = np.sum([_hop_energies(row, sample_rate, hops) for row in x], axis=0)
+    edges = np.arange(hops + 1) * sample_rate // HOPS_PER_S
+    energies = np.sum([hop_energies(row, sample_rate, hops) for row in x], axis=0)
     blocks = np.lib.stride_tricks.sliding_window_view(energies, _HOPS_PER_BLOCK).sum(axis=-1)
     return np.asarray(blocks / (edges[_HOPS_PER_BLOCK:] - edges[:-_HOPS_PER_BLOCK]))
-
-
-@functools.cache
-def k_weighting(sample_rate: int) -> tuple[Power, Power]:
-    """The two sections of the K-weighting filter as (b0, b1, b2, a1, a2): high shelf, high-pass.
-
-    The standard gives them at 48 kHz. Undoing the bilinear transform there and doing it again here, warped so that
-    the corner stays where it was, gives the same filter at another rate.
-    """
-    if sample_rate < 8000:
-        raise ValueError(f"sample_rate must be at least 8000 for loudness, got {sample_rate}")
-    return _at_rate(*_SHELF_48K, sample_rate), _at_rate(*_HIGHPASS_48K, sample_rate)
-
-
-def _at_rate(b: tuple[float, ...], a: tuple[float, ...], sample_rate: int) -> Power:
-    """In s = (1 - 1/z) / (1 + 1/z) the section is a ratio of quadratics; s is scaled, and z put back."""
-    transform = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, -2.0], [1.0, -1.0, 1.0]])  # its own inverse, times 4
-    analogue_b, analogue_a = transform @ b, transform @ a
-    corner = math.sqrt(analogue_a[0] / analogue_a[2])
-    scale = corner / math.tan(math.atan(corner) * 48000.0 / sample_rate)
-    powers = scale ** np.arange(3)
-    new_b, new_a = transform @ (analogue_b * powers), transform @ (analogue_a * powers)
-    return np.asarray(np.concatenate([new_b, new_a[1:]]) / new_a[0])
-
-
-def _hop_energies(x: Signal, sample_rate: int, hops: int) -> Power:
-    """Energy of each hop after K-weighting, (hops,).
-
-    The signal is cut into stretches of equally many hops, which are filtered side by side. Each begins before its
-    first hop, in the signal's past, so that the filter settles: its poles lie at 240 per second, and 0.15 s leave
-    1e-14 of what was.
-    """
-    period = _HOPS_PER_S // math.gcd(sample_rate, _HOPS_PER_S)  # hops that take a whole number of samples
-    count = period * math.ceil(hops / (_STRETCHES * period))
-    settling = math.ceil(_SETTLING_S * sample_rate)
-    stops = settling + np.arange(count + 1) * sample_rate // _HOPS_PER_S
-    length = int(stops[-1]) - settling
-    padded = np.zeros(settling + _STRETCHES * length, np.float32)
-    kept = x[: _STRETCHES * length]
-    padded[settling : settling + kept.size] = kept
-    return np.asarray(_stretch_energies(padded, length, stops, *k_weighting(sample_rate))[:, 1:].ravel()[:hops])
-
-
-@kernel()
-def _stretch_energies(x: Signal, length: int, stops: npt.NDArray[np.int64], shelf: Power, highpass: Power) -> Power:
-    """(stretches, stops): energy up to each stop from the one before, through both sections (transposed direct form
-    II). Stretches begin `length` samples apart.
-    """
-    b0, b1, b2, a1, a2 = shelf[0], shelf[1], shelf[2], shelf[3], shelf[4]
-    d0, d1, d2, c1, c2 = highpass[0], highpass[1], highpass[2], highpass[3], highpass[4]
-    energies = np.zeros((stops.size, _STRETCHES))
-    s = np.zeros((6, _STRETCHES))  # one array, so that nothing in it can be suspected to overlap
-    i = 0
-    for stop in range(stops.size):
-        for k in range(_STRETCHES):
-            s[_ENERGY, k] = 0.0
-        while i < stops[stop]:
-            for k in range(_STRETCHES):
-                s[_INPUT, k] = x[i + k * length]
-            for k in range(_STRETCHES):
-                u = s[_INPUT, k] + _TINY
-                v = b0 * u + s[_U1, k]
-                s[_U1, k] = b1 * u - a1 * v + s[_U2, k]
-                s[_U2, k] = b2 * u - a2 * v
-                y = d0 * v + s[_V1, k]
-                s[_V1, k] = d1 * v - c1 * y + s[_V2, k]
-                s[_V2, k] = d2 * v - c2 * y
-                s[_ENERGY, k] += y * y
-            i += 1
-        for k in range(_STRETCHES):
-            energies[stop, k] = s[_ENERGY, k]
-    return energies.T
 
 
 # Bandwidth

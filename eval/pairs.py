@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from eval import composite, distortion, gaming, intelligibility, perceptual
+from eval import distortion, gaming, perceptual
 from eval.catalogue import METRICS, Metric
 from eval.outcome import Outcome, Unscorable
 
@@ -148,6 +148,8 @@ def _pesq(pair: Pair, name: str) -> Outcome:
 
 
 def _intelligibility(pair: Pair, name: str) -> float:
+    from eval import intelligibility
+
     half = pair.half(
         "stoi", lambda: intelligibility.Reference.of(reference=pair.reference.signal, sample_rate=pair.rate)
     )
@@ -174,6 +176,8 @@ def _noise_ratio(pair: Pair, name: str) -> float:
 
 def _frame_wise(pair: Pair, name: str) -> float:
     """One measure of `eval.composite`; all that will be asked for are made in one pass."""
+    from eval import composite
+
     rate = rate_of(METRICS["ssnr"], pair.rate)
     half = pair.half(
         "composite",
@@ -186,6 +190,8 @@ def _frame_wise(pair: Pair, name: str) -> float:
 
 
 def _composite(pair: Pair, name: str) -> Outcome | float:
+    from eval import composite
+
     pesq = pair.outcome("pesq_wb")
     if pesq.status != "ok" or pesq.value is None:
         return pesq
@@ -202,6 +208,8 @@ _COMPOSITES = tuple(f"{kind}_{dialect}" for dialect in _INGREDIENTS for kind in 
 
 def _frame_wise_names(names: frozenset[str]) -> tuple[str, ...]:
     """The measures of `eval.composite` that some metrics are made of."""
+    from eval import composite
+
     wanted = {name for name in names if name in _MEASURES}
     wanted |= {part for name in names if name in _COMPOSITES for part in _INGREDIENTS[name.split("_")[1]]}
     return tuple(name for name in composite.NAMES if name in wanted)

@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval import catalogue, intelligibility
+from eval import catalogue
 from eval.catalogue import HEADLINE, Metric
 from eval.outcome import Outcome, Unscorable, fault
 from eval.pairs import RESAMPLER, Pair, Side, rate_of, resampled
@@ -659,7 +659,7 @@ def _settle(metric: Metric, outcome: Outcome) -> tuple[float | None, str, str | 
 def _resampler(metric: Metric, delivered: _Delivered, sample_rate: int) -> str | None:
     names = [RESAMPLER] if delivered.resampled else []
     if metric.name in ("stoi", "estoi"):
-        names += [STOI_RESAMPLER] if sample_rate != intelligibility.RATE else []
+        names += [STOI_RESAMPLER] if sample_rate != metric.sample_rate else []
     elif rate_of(metric, sample_rate) != sample_rate:
         names.append(RESAMPLER)
     return "+".join(dict.fromkeys(names)) or None

@@ -96,13 +96,15 @@ class Together:
 
     `items(settings, shard name, indices of stages)` yields items with a part for each of these stages;
     `work(settings, payload, ((index, part), ...))` returns a list of rows for each of them, and for a single one its
-    rows.
+    rows. Where that fails for good, `lost(settings, payload, (index, part), reason)` says what the rows are, beside the
+    row of `failed`.
     """
 
     name: str
     stages: tuple[Stage, ...]
     items: Callable[[Any, str, tuple[int, ...]], Iterable[Item]]
     work: Callable[[Any, Any, tuple[tuple[int, Any], ...]], list[Any]]
+    lost: Callable[[Any, Any, tuple[int, Any], str], list[Any]]
     settings: Any
     item_timeout_s: float = 600.0
     label: str = ""
@@ -186,7 +188,8 @@ def _run_joint(together: Together, joint: Shard, isolated: bool) -> Counts:
             work = functools.partial(together.work, *arguments)
             if isolated:
                 work = functools.partial(isolate.call, together.work, *arguments, timeout_s=together.item_timeout_s)
-            _enter(ledgers[index], item, work)
+            lost = functools.partial(together.lost, together.settings, item.payload, (index, part))
+            _enter(ledgers[index], item, work, lost)
     counts = sum((ledger.commit() for ledger in ledgers.values()), Counts())
     return replace(counts, seconds=time.perf_counter() - began)  # each of them was open for all of it
 
@@ -207,7 +210,12 @@ def _share(ledgers: dict[int, _Ledger], shares: Sequence[tuple[int, Any]], item:
     return True
 
 
-def _enter(ledger: _Ledger, item: Item, work: Callable[[], list[Any]]) -> None:
+def _enter(
+    ledger: _Ledger,
+    item: Item,
+    work: Callable[[], list[Any]],
+    lost: Callable[[str], list[Any]] = lambda reason: [],
+) -> None:
     """Do the work on one item and enter what became of it."""
     start = time.perf_counter()
     try:
@@ -215,7 +223,7 @@ def _enter(ledger: _Ledger, item: Item, work: Callable[[], list[Any]]) -> None:
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - an unexpected error costs one row, which says so
-        ledger.lose(item, error)
+        ledger.lose(item, error, lost(_reason(error)))
     ledger.time(item, time.perf_counter() - start)
 
 
@@ -235,8 +243,9 @@ class _Ledger:
         self._rows += rows
         self._done += 1
 
-    def lose(self, item: Item, error: Exception) -> None:
-        """A row of `dropped` where a rule refused the item, else of `failed`."""
+    def lose(self, item: Item, error: Exception, rows: list[Any]) -> None:
+        """A row of `dropped` where a rule refused the item, else of `failed`, and the rows that stand for it."""
+        self._rows += rows
         if not isinstance(error, Refused):
             self._failed.append(_failure(self._stage, self._shard, item, error))
             return
@@ -312,8 +321,13 @@ def _work(stage: Stage, item: Item, isolated: bool) -> list[Any]:
     return stage.work(stage.settings, item.payload)
 
 
+def _reason(error: Exception) -> str:
+    name = type(error).__name__
+    return {"Crashed": "crashed", "TimedOut": "timeout"}.get(name, name)
+
+
 def _failure(stage: Stage, shard: Shard, item: Item, error: Exception) -> Failed:
-    reason = {"Crashed": "crashed", "TimedOut": "timeout"}.get(type(error).__name__, type(error).__name__)
+    reason = _reason(error)
     text = "".join(traceback.format_exception(error))
     where = "".join(f"{f.name}:{f.line}\n" for f in traceback.extract_tb(error.__traceback__))
     return Failed(

@@ -149,14 +149,20 @@ def _rows(settings: Settings, mixture_id: str, item: Any, system_id: str, name: 
         stored = [output | {"name": "estimate"} for output in stored[:1]]
     if settings.plan.against == "stems":  # the usual name of a single output
         stored = [output | {"name": "target"} if output["name"] == "estimate" else output for output in stored]
+    status = "failed" if failed else estimate["status"]
+    reason = estimate if failed else estimate["reason"]
+    try:
+        outputs = [_decoded(output) for output in stored]
+    except (RuntimeError, ValueError, TypeError):  # not what `infer` wrote: a file of somebody's, or a damaged one
+        outputs, status, reason = [], "failed", "undecodable"
     pairs = item.outputs(
-        [_decoded(output) for output in stored],
+        outputs,
         against=settings.plan.against,
         broadcast=name in BROADCAST,
         window_s=settings.plan.window_s,
         follow=settings.plan.follow,
-        status="failed" if failed else estimate["status"],
-        reason=estimate if failed else estimate["reason"],
+        status=status,
+        reason=reason,
     )
     return [
         Score(
@@ -165,6 +171,41 @@ def _rows(settings: Settings, mixture_id: str, item: Any, system_id: str, name: 
             **asdict(pair) | {"counts": [KeyNumber(key, value) for key, value in pair.counts]},
         )
         for pair in pairs
+    ]
+
+
+def lost(settings: Settings, payload: Payload, part: tuple[int, Any], reason: str) -> list[Score]:
+    """The rows of a mixture that could not be scored: the process died, ran out of time or raised."""
+    from eval.score import ALL, TOGETHER
+
+    index, estimate = part
+    names = list(payload.references)
+    if settings.plan.against == "target":
+        names = [output["name"] for output in estimate["outputs"]] if not isinstance(estimate, str) else []
+        names = names or ["estimate"]
+    several = settings.plan.against != "target"
+    return [
+        Score(
+            system_id=settings.systems[index][0],
+            mixture_id=payload.mixture_id,
+            output=output,
+            metric=metric.name,
+            value=None,
+            status=reason if reason in ("crashed", "timeout") else "error",
+            reason=reason,
+            reference=output if output in payload.references else ALL if output == ALL else "target",
+            sample_rate=None,
+            resampler=None,
+            length_delta=None,
+            lag=None,
+            permutation=[],
+            counts=[],
+            flags=[],
+            metric_version=metric.version,
+        )
+        for output in [*names, *([ALL] if several else [])]
+        for metric in settings.plan.chosen()
+        if (metric.name in TOGETHER) == (output == ALL)
     ]
 
 
@@ -299,6 +340,7 @@ def score(
         stages=tuple(score_stage(dataset, system, plan) for system in chosen),
         items=items,
         work=work,
+        lost=lost,
         settings=Settings(dataset.root, tuple((system.system_id, system.name) for system in chosen), plan),
         label=f"score {', '.join(system.name for system in chosen)}",
     )

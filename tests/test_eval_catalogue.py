@@ -13,9 +13,13 @@ from eval.catalogue import HEADLINE, METRICS
 def test_every_metric_is_complete_and_ordered() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name
-        assert metric.low <= metric.floor < metric.ceiling <= metric.high
-        assert metric.better == "higher"
+        least, most = metric.bounds
+        assert metric.low <= least < most <= metric.high
+        assert (metric.floor < metric.ceiling) == (metric.better == "higher")
         assert metric.sample_rate in (8000, 10000, 16000, None)
+        assert metric.group in catalogue.GROUPS
+        assert metric.needs in ("reference", "estimate", "mixture", "sources", "text", "labels", "table")
+        assert metric.aggregate in ("mean", "pooled")
         assert all((metric.title, metric.package, metric.paper, metric.licence_note, metric.version))
 
 
@@ -48,6 +52,22 @@ def test_get_names_the_nearest_metric() -> None:
         catalogue.get("pesk_wb")
     with pytest.raises(ValueError, match="got ''; nearest is"):
         catalogue.get("")
+
+
+def test_groups_stand_for_their_metrics() -> None:
+    found = [metric.name for metric in catalogue.chosen(["si_sdr", "intelligibility", "headline"])]
+    assert found[:3] == ["si_sdr", "stoi", "estoi"]
+    assert set(found) == set(HEADLINE)
+    assert len(found) == len(HEADLINE)
+    with pytest.raises(ValueError, match="metric must be one of"):
+        catalogue.chosen(["intelligibilty"])
+
+
+def test_every_metric_of_audio_can_be_computed() -> None:
+    from eval.pairs import FUNCTIONS
+
+    audio = {name for name, m in METRICS.items() if m.needs in ("reference", "estimate", "mixture")}
+    assert audio == set(FUNCTIONS)
 
 
 def test_bounds_are_numbers() -> None:

@@ -105,7 +105,7 @@ def test_level_moves_the_scores_and_minus_30_lufs_stops_it(corpus: Path) -> None
 @pytest.mark.parametrize(("kind", "names"), [("dnsmos", P835), ("dnsmos_personalized", PERSONAL)])
 @pytest.mark.filterwarnings("ignore")
 def test_equal_to_speechmos(kind: str, names: tuple[str, ...]) -> None:
-    from speechmos import dnsmos as oracle  # type: ignore[import-untyped]
+    from speechmos import dnsmos as oracle
 
     signal = coloured(1, 38000)  # repeated to 9.5 s: one window
     theirs = oracle.run(signal, RATE, model_type=kind)

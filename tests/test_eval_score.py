@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soxr
 from numpy.typing import NDArray
+from scipy import signal
 
 from eval import pairs, perceptual
 from eval.catalogue import HEADLINE, METRICS
@@ -519,6 +520,54 @@ def test_bad_arguments_are_refused_by_name() -> None:
         rows(estimate=E + 0j)
     with pytest.raises(TypeError):
         score_pair(S, E, sample_rate=RATE)  # type: ignore[call-arg]
+
+
+# tricks: no trick lifts silence above the noisy input, and each leaves its mark
+
+LOUD = 0.4 * np.abs(S).max()
+NOISE = E - S
+TRICKS: dict[str, tuple[Signal, set[str]]] = {
+    "noisy copy": (E, {"copy_of_input"}),
+    "half gain": (0.5 * E, {"copy_of_input", "level"}),
+    "polarity flip": (-E, {"copy_of_input", "polarity"}),
+    "low-passed": (signal.sosfiltfilt(signal.butter(8, 1000, fs=RATE, output="sos"), E), {"bandwidth"}),
+    "2 ms late": (np.concatenate([np.zeros(32), E[:-32]]), {"delay"}),
+    "offset": (E + 0.05, {"dc"}),
+    "clipped": (np.clip(E, -LOUD, LOUD), {"clipped"}),
+    "reference copy": (S, {"copy_of_reference"}),
+}
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_a_trick_leaves_its_mark(name: str) -> None:
+    estimate, marks = TRICKS[name]
+    found = rows(estimate=estimate, mixture=E, metrics=CHEAP)
+    assert marks <= set(
+        only({n: replace(r, flags=sorted({*r.flags} - {"clamped"})) for n, r in found.items()}, "flags")
+    )
+
+
+def test_silence_is_never_above_what_was_put_in() -> None:
+    """Loud noise: the mixture is as bad as mixtures get."""
+    for gain in (1.0, 30.0):
+        noisy = S + gain * NOISE
+        before, silence = rows(estimate=noisy, mixture=noisy), rows(estimate=0 * S, mixture=noisy)
+        for metric in EVERY:
+            better = 1 if METRICS[metric].better == "higher" else -1
+            low, high = silence[metric].value, before[metric].value
+            assert low is not None
+            assert high is not None
+            assert better * low <= better * high, metric
+
+
+def test_ten_minutes_are_scored() -> None:
+    s = np.tile(speech(3, 10.0), 60)
+    e = s + 0.02 * np.random.default_rng(1).standard_normal(len(s))
+    found = rows(s, e, metrics=("sdr", "si_sdr", "estoi", "llr", "ssnr", "cd_reverb", "lsd"))
+    assert only(found, "status") == "ok"
+    short = rows(s[: 10 * RATE], e[: 10 * RATE], metrics=("sdr", "llr", "ssnr"))
+    for name, row in short.items():
+        assert found[name].value == pytest.approx(row.value, rel=0.05)
 
 
 # several sources

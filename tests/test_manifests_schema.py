@@ -103,7 +103,7 @@ REQUIRED = {
     Plan: "mixture_id split index dataset seed sample_rate frames target_kind window_ms talkers noises degradations "
     "labels_hz licences condition",
     Estimate: "system_id mixture_id status outputs",
-    Score: "system_id mixture_id output metric status reference flags metric_version",
+    Score: "system_id mixture_id output metric status reference permutation counts flags metric_version",
     System: "system_id name kind settings asset_sha256",
 }
 
@@ -135,14 +135,15 @@ FINGERPRINTS = {
     "sources": "c698b96e9403",
     "plan": "50e9bb47f426",
     "mixtures": "64adfac62aca",
-    "estimates": "4fa645be1a1b",
-    "scores": "1b00760f63f1",
+    "estimates": "8603ddb03d37",
+    "scores": "9d5f7b314ec7",
     "systems": "0e7a849b3b65",
     "timings": "9f89474fab43",
     "dropped": "8a7a478c9770",
     "failed": "81bc0d68f0a5",
     "leaks": "1ad2c2eea0a8",
     "findings": "a8fd2dac7800",
+    "ratings": "5118b3fe122b",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,44 @@ def test_a_worker_that_dies_costs_no_score(dataset: Dataset, ray_session: None, 
     assert {r.counts.failed.total() for r in results.values()} == {0}
     assert len(found) == 2 * 4 * 2
     assert {s.status for s in found if s.metric == "deadly"} == {"ok"}
+
+
+@pytest.mark.ray
+def test_a_metric_that_always_kills_its_process_costs_the_rows_of_its_item(
+    dataset: Dataset, ray_session: None, tmp_path: Path
+) -> None:
+    infer(dataset, load_system("unprocessed"), workers=0, quiet=True)
+    infer(dataset, load_system("oracle"), workers=0, quiet=True)
+    spec = tmp_path / "deadly.yaml"
+    spec.write_text(
+        "name: deadly\nmodule: tests.misbehaving:deadly_metric\nneeds: reference\nlow: 0\nhigh: 1\n"
+        "settings: {folder: " + str(tmp_path) + ", deaths: 1000}\n"
+    )
+    results = score.score(dataset, metrics=("snr",), plug_ins=(str(spec),), workers=2, quiet=True)
+    found = scores(dataset)
+    assert len({(s.system_id, s.mixture_id, s.output, s.metric) for s in found}) == len(found) == 2 * 4 * 2
+    assert {s.status for s in found} == {"crashed"}
+    assert {r.counts.failed["crashed"] for r in results.values()} == {4}
+
+
+def test_an_estimate_that_does_not_decode_is_one_row_a_metric(dataset: Dataset) -> None:
+    row, *_ = infer(dataset, load_system("oracle"), workers=0, quiet=True)
+    infer(dataset, load_system("unprocessed"), workers=0, quiet=True)
+    path = dataset.path("estimates", row.system_id, "test-00000.parquet")
+    footer = parquet.read_footer(path)
+    rows = dataset.estimates(row.system_id, "test-00000")
+    audio_of = rows[0].outputs[0].audio
+    assert audio_of is not None
+    damaged = replace(rows[0].outputs[0], audio=replace(audio_of, bytes=b"RIFF, but no more"))
+    parquet.write_rows(path, [replace(rows[0], outputs=[damaged]), *rows[1:]], type(rows[0]), digest=footer["digest"])
+    score.score(dataset, metrics=("si_sdr", "estoi"), workers=0, quiet=True)
+    found = scores(dataset)
+    assert len(found) == 2 * 4 * 2
+    broken = [s for s in found if s.reason == "undecodable"]
+    assert {(s.mixture_id, s.metric, s.status) for s in broken} == {
+        (rows[0].mixture_id, metric, "floor") for metric in ("si_sdr", "estoi")
+    }
+    assert {s.system_id for s in broken} == {row.system_id}, "the other system's rows are as they were"
 
 
 # -------------------------------------------------------------------------------------------- several talkers, words

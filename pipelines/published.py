@@ -9,8 +9,9 @@ Conventions
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval import separation
+from eval import separation, text
 from eval.catalogue import METRICS
 from eval.score import Item, Output
 from pipelines.score import missing

@@ -1,9 +1,9 @@
 """`hubbub verify-metrics`: does this machine compute the numbers that it should?
 
 Golden pairs (`golden_pairs/`, installed with hubbub) are scored again and compared with the values that
-`scripts/make_golden_pairs.py` wrote. They belong to one conformance number (`eval.catalogue.CONFORMANCE`), which changes
-whenever one of them moves by more than its tolerance. With real recordings at hand (`HUBBUB_CORPUS`), so are pairs for
-which others have published values (`pipelines.published`).
+`scripts/make_golden_pairs.py` wrote. They belong to one conformance number (`eval.catalogue.CONFORMANCE`), which
+changes whenever one of them moves by more than its tolerance. With real recordings at hand (`HUBBUB_CORPUS`), so are
+pairs for which others have published values (`pipelines.published`).
 
 Conventions
     An expected value is a number, or `status: reason` for a metric that is undefined for a pair. Tolerances are

@@ -541,10 +541,8 @@ TRICKS: dict[str, tuple[Signal, set[str]]] = {
 @pytest.mark.parametrize("name", TRICKS)
 def test_a_trick_leaves_its_mark(name: str) -> None:
     estimate, marks = TRICKS[name]
-    found = rows(estimate=estimate, mixture=E, metrics=CHEAP)
-    assert marks <= set(
-        only({n: replace(r, flags=sorted({*r.flags} - {"clamped"})) for n, r in found.items()}, "flags")
-    )
+    for row in rows(estimate=estimate, mixture=E, metrics=CHEAP).values():
+        assert marks <= set(row.flags)
 
 
 def test_silence_is_never_above_what_was_put_in() -> None:

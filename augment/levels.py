@@ -35,7 +35,7 @@ import numpy.typing as npt
 from scipy import fft
 
 from augment import grid
-from augment.weighting import HOPS_PER_S, hop_energies
+from augment.weighting import HOPS_PER_S, hop_energies, k_weighting
 from manifests.compiled import kernel
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "db",
     "dc",
     "from_db",
+    "k_weighting",
     "loudness_lufs",
     "noise_gain",
     "peak",
@@ -130,8 +131,7 @@ def _shaped(name: str, x: Array) -> Array:
 
 def _rows(name: str, x: Array) -> Signal:
     rows = np.ascontiguousarray(_shaped(name, x), dtype=np.float32)
-    if not np.isfinite(rows).all():
-        raise ValueError(f"{name} must be finite, got infinity or NaN")
+    _finite(grid.peak(rows), name)
     return rows
 
 
@@ -468,7 +468,9 @@ def snr_all(
     """The SNR under every definition, by kind. `speech_activity` saves its analysis where the caller has done it."""
     pair = _pair(speech, noise, sample_rate, span)
     known = speech_activity or activity(pair.speech, sample_rate)
-    return {kind: _snr(pair, kind, known) for kind in SNR_KINDS}
+    found = {kind: _levels(pair, kind, known) for kind in SNR_KINDS if kind != "rms_active"}
+    found["rms_active"] = _active_rms(pair.speech, known), found["p56_active"][1]
+    return {kind: _difference(*found[kind]) for kind in SNR_KINDS}
 
 
 def noise_gain(
@@ -517,7 +519,10 @@ def _needed_activity(pair: _Pair, kind: str) -> Activity | None:
 
 
 def _snr(pair: _Pair, kind: str, activity: Activity | None) -> float | None:
-    speech, noise = _levels(pair, kind, activity)
+    return _difference(*_levels(pair, kind, activity))
+
+
+def _difference(speech: float | None, noise: float | None) -> float | None:
     return None if speech is None or noise is None else speech - noise
 
 
@@ -529,10 +534,14 @@ def _levels(pair: _Pair, kind: str, activity: Activity | None) -> tuple[float | 
     if kind == "rms":
         return _level(_mean_square(pair.speech[pair.span])), _level(_mean_square(pair.noise[pair.span]))
     assert activity is not None
-    noise = _level(_masked_mean_square(pair.noise, activity.mask))
+    noise = _active_rms(pair.noise, activity)
     if kind == "rms_active":
-        return _level(_masked_mean_square(pair.speech, activity.mask)), noise
+        return _active_rms(pair.speech, activity), noise
     return None if activity.level is None else activity.level.level_dbfs, noise
+
+
+def _active_rms(x: Signal, activity: Activity) -> float | None:
+    return _level(_masked_mean_square(x, activity.mask))
 
 
 def _loudness_gain(pair: _Pair, snr_db: float) -> float:

@@ -28,7 +28,8 @@ Piece = tuple[Array, int]
 
 
 def assemble(pieces: Sequence[Piece], *, length: int) -> Signal:
-    """A signal (length,) with each piece (samples, at) in its place, zeros between, overlaps cross-faded.
+    """A signal (length,) with each piece (samples, at) in its place, zeros between, overlaps cross-faded. A piece that
+    is all of it is returned itself.
 
     Raises ValueError unless pieces are sorted by `at`, end in the same order, and at most two overlap at any sample.
     """
@@ -36,7 +37,7 @@ def assemble(pieces: Sequence[Piece], *, length: int) -> Signal:
         raise ValueError(f"length must not be negative, got {length}")
     overlaps = _overlaps(pieces)
     if len(pieces) == 1 and pieces[0][1] == 0 and pieces[0][0].size == length:
-        return np.array(pieces[0][0], dtype=np.float32)
+        return np.asarray(pieces[0][0], dtype=np.float32)
     out = np.zeros(length, np.float32)
     for (samples, at), before, after in zip(pieces, [0, *overlaps], [*overlaps, 0], strict=False):
         _add(out, _faded(samples, before, after), at)

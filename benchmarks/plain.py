@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 import pyroomacoustics as pra
 import soundfile as sf
-import soxr
 from numpy.typing import NDArray
 from pesq import PesqError, pesq
 from pystoi import stoi
@@ -29,15 +28,15 @@ from scipy.signal import fftconvolve
 
 from manifests.schema import Plan, Source
 
-__all__ = ["Mixture", "bss_eval_sdr", "generate", "mixture", "pesq_both", "score", "si_sdr", "snr", "stoi_both"]
+__all__ = ["Mixture", "bss_eval_sdr", "generate", "mixture", "pesq_wb", "score", "si_sdr", "stoi_both"]
 
 Signal = NDArray[np.float64]
 
 PEAK = 0.9
 GENERATOR = f"soundfile {version('soundfile')} + fftconvolve of scipy {version('scipy')}"
 ROOM_GENERATOR = f"{GENERATOR} + pyroomacoustics {version('pyroomacoustics')}"
-PACKAGES = f"pesq {version('pesq')} + pystoi {version('pystoi')}"
-SCORER = f"{PACKAGES} + mir_eval {version('mir_eval')}"
+PESQ = f"pesq {version('pesq')}"
+SCORER = f"{PESQ} + pystoi {version('pystoi')} + mir_eval {version('mir_eval')}"
 
 
 # ------------------------------------------------------------------------------------------------------ generation
@@ -207,20 +206,15 @@ def _flac(x: Signal, rate: int, subtype: str) -> bytes:
 
 
 def score(reference: bytes, estimate: bytes, *, with_pesq: bool = True) -> list[float]:
-    """A pair of encoded signals, with the packages called one after the other."""
+    """A pair of encoded signals, with the packages called one after the other: PESQ-WB, STOI, ESTOI, SI-SDR, SDR."""
     s, rate = sf.read(io.BytesIO(reference))
     e, _ = sf.read(io.BytesIO(estimate))
-    scores = [*stoi_both(s, e, rate), si_sdr(s, e), snr(s, e), bss_eval_sdr(s, e)]
-    return [*pesq_both(s, e, rate), *scores] if with_pesq else scores
+    scores = [*stoi_both(s, e, rate), si_sdr(s, e), bss_eval_sdr(s, e)]
+    return [pesq_wb(s, e, rate), *scores] if with_pesq else scores
 
 
-def pesq_both(s: Signal, e: Signal, rate: int) -> list[float]:
-    """Wide band at 16 kHz, narrow band at 8 kHz."""
-    narrow = [soxr.resample(x, rate, 8000, quality="VHQ") for x in (s, e)]
-    return [
-        float(pesq(rate, s, e, "wb", on_error=PesqError.RETURN_VALUES)),
-        float(pesq(8000, *narrow, "nb", on_error=PesqError.RETURN_VALUES)),
-    ]
+def pesq_wb(s: Signal, e: Signal, rate: int) -> float:
+    return float(pesq(rate, s, e, "wb", on_error=PesqError.RETURN_VALUES))
 
 
 def stoi_both(s: Signal, e: Signal, rate: int) -> list[float]:
@@ -230,10 +224,6 @@ def stoi_both(s: Signal, e: Signal, rate: int) -> list[float]:
 def si_sdr(s: Signal, e: Signal) -> float:
     target = np.dot(e, s) / np.dot(s, s) * s
     return float(10 * np.log10(np.sum(target**2) / np.sum((target - e) ** 2)))
-
-
-def snr(s: Signal, e: Signal) -> float:
-    return float(10 * np.log10(np.sum(s**2) / np.sum((s - e) ** 2)))
 
 
 def bss_eval_sdr(s: Signal, e: Signal) -> float:

@@ -52,18 +52,17 @@ STATISTICS = ("pearson", "spearman", "kendall", "rmse")
 
 _NUMBER = ("ok", "ok_len", "floor")
 _FREEDOM = 4  # of a third-order polynomial
-_KNOTS = np.linspace(-1, 1, 65)
-# columns: plus and minus one, the integral of 1 - t^2, the integrals of (t - r)^2; rows: t^0 to t^3
-_CONE = np.array(
-    [
-        [1, -1, 0, *(0 * _KNOTS)],
-        [0, 0, 1, *_KNOTS**2],
-        [0, 0, 0, *-_KNOTS],
-        [0, 0, -1 / 3, *(1 / 3 + 0 * _KNOTS)],
-    ]
-)
-
+_KNOTS = np.linspace(-1, 1, 49)
 Floats = NDArray[np.float64]
+
+
+def _squares(knots: Floats) -> Floats:
+    """Integrals of (t - r)^2 for every knot r, as columns of coefficients of t^0 to t^3."""
+    return np.stack([0 * knots, knots**2, -knots, 0 * knots + 1 / 3])
+
+
+# plus and minus one, the integral of 1 - t^2, and those of the squares
+_CONE = np.hstack([np.array([[1, -1, 0], [0, 0, 1], [0, 0, 0], [0, 0, -1 / 3]]), _squares(_KNOTS)])
 
 
 @dataclass(frozen=True)
@@ -347,12 +346,17 @@ def _constrained(root: Floats, target: Floats) -> Floats:
     """The rising cubic c that minimises |root c - target|.
 
     A quadratic that is not negative on -1..1 is a sum of non-negative multiples of (t - r)^2, r in -1..1, and 1 - t^2
-    (Markov and Lukacs). With their integrals as columns, and r on a grid, this is non-negative least squares.
+    (Markov and Lukacs). With their integrals as columns this is non-negative least squares, for r on a grid and then
+    on a finer one about the r that counts most.
     """
     from scipy.optimize import nnls
 
     weights, _ = nnls(root @ _CONE, target)
-    return np.asarray(_CONE @ weights)
+    middle = _KNOTS[np.argmax(weights[-len(_KNOTS) :])]
+    near = np.clip(middle + (_KNOTS[1] - _KNOTS[0]) * _KNOTS, -1, 1)
+    cone = np.hstack([_CONE[:, :3], _CONE[:, 3:][:, weights[3:] > 0], _squares(near)])
+    weights, _ = nnls(root @ cone, target)
+    return np.asarray(cone @ weights)
 
 
 # ---------------------------------------------------------------------------------------------------------- tables

@@ -329,25 +329,28 @@ _DNSMOS_MODELS = {
 
 
 def _dnsmos() -> list[Metric]:
-    return [
-        _frames(
-            "_".join(part for part in (model, scale, "lufs30" if quiet else "") if part),
-            f"DNSMOS {scale.upper()} ({kind}{', at -30 LUFS' if quiet else ''})".replace("  ", " "),
-            "MOS",
-            bounds=(1.0, 5.0),
-            better="higher",
-            group="dnsmos",
-            paper=paper,
-            needs="estimate",
-            package="speechmos",
-            extra="dnsmos",
-            licence_note="MIT (code), CC-BY-4.0 (models)",
-            formula="mean over windows of 9.01 s, 1 s apart; a shorter clip is repeated",
-        )
-        for quiet in (False, True)
-        for model, (kind, paper, scales) in _DNSMOS_MODELS.items()
-        for scale in scales
-    ]
+    found = []
+    for quiet in (False, True):
+        for model, (kind, paper, scales) in _DNSMOS_MODELS.items():
+            windows = "9 s, 1 s apart; undefined below 2 s" if model == "dnsmos2021" else "9.01 s, 1 s apart"
+            level = "; at -30 LUFS (BS.1770-4)" if quiet else ""
+            for scale in scales:
+                made = _frames(
+                    "_".join(part for part in (model, scale, "lufs30" if quiet else "") if part),
+                    " ".join(part for part in ("DNSMOS", scale.upper(), f"({kind}{', -30 LUFS' * quiet})") if part),
+                    "MOS",
+                    bounds=(1.0, 5.0),
+                    better="higher",
+                    group="dnsmos",
+                    paper=paper + ("; Leglaive et al. (2023) for the level" if quiet else ""),
+                    needs="estimate",
+                    package="speechmos",
+                    extra="dnsmos",
+                    licence_note="MIT (code), CC-BY-4.0 (models)",
+                    formula=f"mean over windows of {windows}; a shorter clip is repeated{level}",
+                )
+                found.append(made)
+    return found
 
 
 def _task(

@@ -24,7 +24,7 @@ The thresholds are ours; each is far from what ordinary enhancement does and nea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,6 +47,7 @@ EMPTY = 1e-9  # of the mean power: -90 dB
 GAP_SHARE = 0.05
 COPY = 1e-5  # of the energy: -50 dB
 HUGE = 1e30
+CANCELLED = 1e-4  # a variance this far below the squared mean has lost digits in the difference that gave it
 
 _SPECTRUM = 1024
 
@@ -74,25 +75,30 @@ class Reference:
         e = np.asarray(estimate, dtype=np.float64)
         if e.shape != self.signal.shape:
             raise ValueError(f"estimate must have the reference's shape {self.signal.shape}, got {e.shape}")
-        peak = np.abs(e).max()
-        huge = bool(peak > HUGE)
-        e = e / peak if huge else e  # its squares would overflow; of its level enough is known
+        peak = _peak(e)
+        huge = peak > HUGE
+        e, peak = (e / peak, 1.0) if huge else (e, peak)  # its squares would overflow; of its level enough is known
+        energy, inner = float(np.dot(e, e)), float(np.dot(e, self.signal))
         found = {
-            "level": huge or self._wrong_level(e, float(np.dot(e, e))),
+            "level": huge or self._wrong_level(energy, inner),
             "bandwidth": _bandwidth(e) < BAND * self._band,
             "delay": lag is not None and abs(lag) >= DELAY_S * self.sample_rate,
             "polarity": inverted,
-            "dc": max(abs(e.mean()) - abs(self._mean), 0.0) ** 2 > DC_SHARE * e.var(),
-            "clipped": _plateaus(e) > max(CLIP_SHARE * e.size, 2 * self._plateaus),
+            "dc": self._offset(e, energy),
+            "clipped": _plateaus(e, peak) > max(CLIP_SHARE * e.size, 2 * self._plateaus),
             "gaps": self._gaps(e) > GAP_SHARE,
-            "copy_of_input": self.mixture is not None and not self._clean and _is_copy(e, self.mixture),
-            "copy_of_reference": not self._clean and _is_copy(e, self.signal),
+            "copy_of_input": self.mixture is not None and not self._clean and self._copies_input(e, energy),
+            "copy_of_reference": not self._clean and _is_copy(energy, self._energy, inner),
         }
         return tuple(name for name, there in found.items() if there)
 
     @cached_property
     def _energy(self) -> float:
         return float(np.dot(self.signal, self.signal))
+
+    @cached_property
+    def _mixture_energy(self) -> float:
+        return 0.0 if self.mixture is None else float(np.dot(self.mixture, self.mixture))
 
     @cached_property
     def _mean(self) -> float:
@@ -104,11 +110,11 @@ class Reference:
 
     @cached_property
     def _plateaus(self) -> int:
-        return _plateaus(self.signal)
+        return _plateaus(self.signal, _peak(self.signal))
 
     @cached_property
     def _clean(self) -> bool:
-        return self.mixture is not None and _is_copy(self.signal, self.mixture)
+        return self._copies_input(self.signal, self._energy)
 
     @cached_property
     def _active(self) -> NDArray[np.bool_]:
@@ -116,15 +122,26 @@ class Reference:
         active: NDArray[np.bool_] = power > ACTIVE * power.max()
         return active
 
-    def _wrong_level(self, e: Signal, energy: float) -> bool:
-        inner = float(np.dot(e, self.signal))
+    def _copies_input(self, x: Signal, energy: float) -> bool:
+        if self.mixture is None:
+            return False
+        return _is_copy(energy, self._mixture_energy, float(np.dot(x, self.mixture)))
+
+    def _offset(self, e: Signal, energy: float) -> bool:
+        """Whether the estimate has an offset that the reference does not have."""
+        mean = float(e.mean())
+        variance = energy / e.size - mean * mean
+        if variance < CANCELLED * mean * mean:
+            variance = float(e.var())
+        return max(abs(mean) - abs(self._mean), 0.0) ** 2 > DC_SHARE * variance
+
+    def _wrong_level(self, energy: float, inner: float) -> bool:
         gain_db = 20 * np.log10(max(abs(inner) / self._energy, 1e-30))
         if abs(inner) > LIKE * np.sqrt(self._energy * energy) and abs(gain_db) > LEVEL_DB:
             return True
         least = most = self._energy
         if self.mixture is not None:
-            other = float(np.dot(self.mixture, self.mixture))
-            least, most = min(least, other), max(most, other)
+            least, most = min(least, self._mixture_energy), max(most, self._mixture_energy)
         factor = 10 ** (LEVEL_DB / 10)
         return not least / factor <= energy <= most * factor
 
@@ -142,12 +159,10 @@ def flags(
     return Reference.of(reference=reference, sample_rate=sample_rate, mixture=mixture).flags(estimate)
 
 
-def _is_copy(x: Signal, of: Signal) -> bool:
-    """Whether `x` is `of` times a gain, to 50 dB."""
-    energy, own = float(np.dot(of, of)), float(np.dot(x, x))
+def _is_copy(own: float, energy: float, inner: float) -> bool:
+    """Whether a signal of energy `own` is another of `energy` times a gain, to 50 dB."""
     if energy == 0 or own == 0:
         return False
-    inner = float(np.dot(x, of))
     return own - inner * inner / energy < COPY * own
 
 
@@ -156,16 +171,26 @@ def _bandwidth(x: Signal) -> int:
     import scipy.fft
 
     size = min(_SPECTRUM, x.size)
-    frames = x[: x.size // size * size].reshape(-1, size) * np.hanning(size + 1)[:-1]
-    power = np.square(np.abs(scipy.fft.rfft(frames, axis=-1))).sum(axis=0)[1:]  # without the offset
+    spectra = scipy.fft.rfft(x[: x.size // size * size].reshape(-1, size) * _window(size), axis=-1)
+    parts = spectra.view(np.float64)  # real and imaginary in turn
+    power = np.einsum("fk,fk->k", parts, parts).reshape(-1, 2).sum(axis=1)[1:]  # without the offset
     above = np.flatnonzero(power > BAND_FLOOR * power.max())
     return int(above[-1]) + 1 if above.size else 0
 
 
-def _plateaus(x: Signal) -> int:
+@cache
+def _window(size: int) -> Signal:
+    return np.hanning(size + 1)[:-1]
+
+
+def _peak(x: Signal) -> float:
+    return max(float(x.max()), -float(x.min()))
+
+
+def _plateaus(x: Signal, peak: float) -> int:
     """Neighbours that both lie at the largest magnitude."""
-    magnitude = np.abs(x)
-    top = magnitude >= (1 - CLIP_STEP) * magnitude.max()
+    least = (1 - CLIP_STEP) * peak
+    top = (x >= least) | (x <= -least)
     return int(np.count_nonzero(top[1:] & top[:-1]))
 
 

@@ -74,6 +74,7 @@ class Pair:
     mixture: Side | None
     names: frozenset[str]
     call: Call
+    models: str | None = None  # the folder of DNSMOS's files; None: those of its package
     memo: Memo = field(default_factory=Memo)
 
     @property
@@ -260,6 +261,17 @@ def _modulation(pair: Pair, name: str) -> float:
     return modulation.srmr(estimate=pair.estimate.at(16000), sample_rate=16000)
 
 
+def _dnsmos(pair: Pair, name: str) -> Outcome:
+    from eval import dnsmos
+
+    def heard() -> dnsmos.Estimate:
+        models = dnsmos.Models(pair.models)
+        return dnsmos.Estimate.of(estimate=pair.estimate.at(16000), sample_rate=16000, models=models)
+
+    estimate = pair.estimate.memo("dnsmos", heard)
+    return Outcome(estimate.score(name), flags=estimate.flags(name))
+
+
 _SPECTRAL = ("lsd", "lsd_lf", "lsd_hf", "phase_distance", "mrstft")
 _PITCH = ("mcd", "mcd_dtw", "f0_rmse", "f0_rmse_log", "f0_rmse_all", "f0_corr", "fpc", "vuv_f1")
 
@@ -274,4 +286,5 @@ FUNCTIONS: dict[str, Callable[[Pair, str], Outcome | float]] = {
     **dict.fromkeys(_SPECTRAL, _spectral),
     **dict.fromkeys(_PITCH, _pitch),
     "srmr": _modulation,
+    **dict.fromkeys([name for name, m in METRICS.items() if m.group == "dnsmos"], _dnsmos),
 }

@@ -163,8 +163,8 @@ class Item:
     """One mixture: its references by name, and everything that scoring several estimates of them has in common.
 
     `skipped` names metrics that cannot be computed here, with the reason; `plug_ins` adds the user's, `speech` what
-    word errors need. `call(function, **arguments)` runs PESQ; it may return an `Outcome` that is `crashed` or
-    `timeout`.
+    word errors need; `models` is a folder of DNSMOS's files (None: those of its package).
+    `call(function, **arguments)` runs PESQ; it may return an `Outcome` that is `crashed` or `timeout`.
     """
 
     def __init__(
@@ -177,6 +177,7 @@ class Item:
         plug_ins: Sequence[PlugIn] = (),
         skipped: Mapping[str, str] | None = None,
         speech: Speech | None = None,
+        models: str | None = None,
         call: Call = direct,
     ) -> None:
         if not references:
@@ -188,8 +189,9 @@ class Item:
         self._names = frozenset(metric.name for metric in self.metrics)
         self._skipped = dict(skipped or {})
         self._speech = speech
+        self._models = models
         self._call = call
-        self._images = {name: _matrix(x) for name, x in references.items()}
+        self._images = references
         self._references = {name: Side(_mono("reference", x), sample_rate) for name, x in references.items()}
         self._faults = {name: _unusable(side.signal, sample_rate) for name, side in self._references.items()}
         self._mixture = None if mixture is None else Side(_mono("mixture", mixture), sample_rate)
@@ -213,7 +215,7 @@ class Item:
         pair = None
         lag, flags = None, [f"estimate_rate={output.sample_rate}"] if delivered.resampled else []
         if delivered.side is not None:
-            pair = Pair(side, delivered.side, self._mixture_like(side), self._names, self._call)
+            pair = Pair(side, delivered.side, self._mixture_like(side), self._names, self._call, self._models)
             lag = pair.lag()[0]
             flags += pair.flags()
         blank = PairScore(
@@ -428,7 +430,7 @@ class Item:
         if not wanted:
             return {}
         names = list(self._references)
-        references = np.stack([self._images[names[k]] for k in usable])
+        references = np.stack([_matrix(self._images[names[k]]) for k in usable])
         estimates = np.zeros_like(references)
         for k in given:
             output = chosen.order[k]
@@ -616,9 +618,7 @@ def _deliver(samples: int, e: Signal, sample_rate: int, estimate_rate: int) -> _
 
 def _matrix(signal: ArrayLike | None) -> Signal:
     """All channels, `(channels, samples)`."""
-    x = np.atleast_2d(np.asarray(signal))
-    scale = 2.0 ** (8 * x.dtype.itemsize - 1) if x.dtype.kind == "i" else 1.0
-    return np.asarray(x, dtype=np.float64) / scale
+    return _scaled(np.atleast_2d(np.asarray(signal)))
 
 
 def _mono(name: str, signal: ArrayLike) -> Signal:
@@ -629,8 +629,12 @@ def _mono(name: str, signal: ArrayLike) -> Signal:
         raise ValueError(f"{name} must be float or signed integer, got {x.dtype}")
     if x.ndim == 2:
         x = x[0] if len(x) else x.reshape(-1)
-    scale = 2.0 ** (8 * x.dtype.itemsize - 1) if x.dtype.kind == "i" else 1.0
-    return np.asarray(x, dtype=np.float64) / scale
+    return _scaled(x)
+
+
+def _scaled(x: NDArray[Any]) -> Signal:
+    out: Signal = x.astype(np.float64)
+    return out / 2.0 ** (8 * x.dtype.itemsize - 1) if x.dtype.kind == "i" else out
 
 
 def _check_rate(name: str, rate: int) -> None:

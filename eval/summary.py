@@ -294,8 +294,10 @@ def common_set(scores: pd.DataFrame, *, metric: str | Metric) -> CommonSet:
 
 def _grid(scores: pd.DataFrame, metric: str | Metric) -> _Grid:
     chosen = catalogue.get(metric) if isinstance(metric, str) else metric
-    systems = sorted(scores["system"].unique())
     rows = scores[scores["metric"] == chosen.name]
+    skipped = rows["status"] == "skipped"  # no verdict: a system that was only skipped is not in this metric's table
+    systems = sorted(set(scores["system"]) - (set(rows["system"][skipped]) - set(rows["system"][~skipped])))
+    rows = rows[~skipped]
     if rows.empty:
         raise ValueError(f"metrics must have been scored, got {chosen.name!r}, which no row has")
     _check_rows(rows)

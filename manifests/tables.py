@@ -2,10 +2,10 @@
 
 Conventions
     The suffix says the format: `.csv`, `.tsv` (no quoting: a quotation mark is a character), `.jsonl` or `.ndjson`,
-    `.parquet`. Texts are UTF-8. The first line of CSV and TSV names the columns; a TSV that has none of the wanted names
-    there, and as many columns as are wanted, has no header, and `headerless` says so. A column is found by our name, by
-    a usual name for it, or by what the user says (`ours=theirs`), which wins. An empty cell of CSV and TSV is the text
-    "", an absent or null one of the other formats is None.
+    `.parquet`. Texts are UTF-8. The first line of CSV and TSV names the columns; a TSV that has none of the known names
+    there, and as many columns as it would have without a header, has none, and `headerless` says so. A column is found
+    by our name, by a usual name for it, or by what the user says (`ours=theirs`), which wins. An empty cell of CSV and
+    TSV is the text "", an absent or null one of the other formats is None.
     What cannot be read is a `UserError` that names file, line (row, in Parquet), column and what was expected.
 """
 
@@ -15,7 +15,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,7 +60,7 @@ class Table:
 
     def need(self, *columns: str) -> None:
         for name in columns:
-            if name not in self.columns:
+            if name not in self.columns and (self.rows or self.columns):  # JSON Lines without a row have no columns
                 known = [self.theirs.get(column, column) for column in self.columns if column]
                 raise UserError(
                     f"{self.uri}: no column '{name}'{ids.nearest(name, known)}; name yours with --column {name}=COLUMN"
@@ -160,18 +160,22 @@ def check_mapping(mapping: Mapping[str, str], ours: Iterable[str], tables: Seque
             raise UserError(f"--column {name}={theirs}: no column '{theirs}' in {files}{ids.nearest(theirs, known)}")
 
 
-def read(uri: str, *, bare: Sequence[str] = ()) -> Table:
-    """The table at a path or URL. `bare` names the columns that a TSV without a header has."""
+def read(uri: str, *, bare: Sequence[str] = (), known: Collection[str] = (), may_be_empty: bool = False) -> Table:
+    """The table at a path or URL. `bare` names the columns that a TSV without a header has, `known` the names that a
+    header would have.
+    """
     suffix = next((s for s in SUFFIXES if uri.lower().endswith(s)), None)
     if not storage.exists(uri):
         raise UserError(f"{uri}: no such file")
     if suffix is None:
         raise UserError(f"{uri}: expected a table that ends in {', '.join(SUFFIXES)}")
     if suffix == ".parquet":
-        return _parquet(uri)
-    text = _decoded(uri)
-    table = _json_lines(uri, text) if suffix in (".jsonl", ".ndjson") else _delimited(uri, text, suffix, bare)
-    if not table.rows:
+        table = _parquet(uri)
+    elif suffix in (".jsonl", ".ndjson"):
+        table = _json_lines(uri, _decoded(uri))
+    else:
+        table = _delimited(uri, _decoded(uri), suffix, bare, {*bare, *known})
+    if not (table.rows or may_be_empty):
         raise UserError(f"{uri}: the table has no rows")
     return table
 
@@ -192,8 +196,6 @@ def _parquet(uri: str) -> Table:
     from manifests import parquet
 
     rows = parquet.read_table(uri)
-    if not rows.num_rows:
-        raise UserError(f"{uri}: the table has no rows")
     return Table(uri, tuple(rows.column_names), tuple(rows.to_pylist()), tuple(range(1, rows.num_rows + 1)), "row")
 
 
@@ -214,12 +216,12 @@ def _json_lines(uri: str, text: str) -> Table:
     return Table(uri, columns, tuple({name: row.get(name) for name in columns} for row in rows), tuple(places))
 
 
-def _delimited(uri: str, text: str, suffix: str, bare: Sequence[str]) -> Table:
+def _delimited(uri: str, text: str, suffix: str, bare: Sequence[str], known: Collection[str]) -> Table:
     lines = list(_cells(uri, text, suffix))
     if not lines:
         raise UserError(f"{uri}: the file is empty")
     header = [name.strip() for name in lines[0][1]]
-    headerless = bool(bare) and suffix == ".tsv" and len(header) == len(bare) and not set(header) & set(bare)
+    headerless = bool(bare) and suffix == ".tsv" and len(header) == len(bare) and not set(header) & set(known)
     columns = list(bare) if headerless else header
     twice = next((name for name in columns if name and columns.count(name) > 1), None)
     if twice:

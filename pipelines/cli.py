@@ -286,6 +286,10 @@ def score(
     window: Annotated[
         float | None, typer.Option("--window", help="Seconds: assign talkers in windows too, and say where they swap.")
     ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option("--dnsmos", help="Folder of DNSMOS's ONNX files. Default: the extra dnsmos."),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="With --window: score the estimates put together as the windows say.")
     ] = False,
@@ -307,6 +311,7 @@ def score(
         against=against,
         window_s=window,
         follow=follow,
+        models=models,
         workers=_workers(workers),
         quiet=quiet,
         retry_failed=retry_failed,
@@ -344,6 +349,177 @@ def demo(
     return 0
 
 
+compare = typer.Typer(
+    help="Score tables that are not audio. REF and EST are CSV, TSV, JSON Lines or Parquet, joined by id.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(compare, name="compare")
+
+Ref = Annotated[str, typer.Argument(metavar="REF", help="Table of the reference.")]
+Est = Annotated[
+    list[str], typer.Argument(metavar="EST...", help="Table of a system, FILE or NAME=FILE; several are compared.")
+]
+TableFile = Annotated[str, typer.Argument(metavar="TABLE", help="CSV, TSV, JSON Lines or Parquet.")]
+ColumnMap = Annotated[list[str] | None, typer.Option("--column", help="A column by another name: id=UTT; repeatable.")]
+ClusterBy = Annotated[
+    str | None, typer.Option("--cluster", help="Column of REF that items share (speaker): what intervals resample.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, with every item and every row not used.")]
+TextMetrics = "wer, cer, wacc, mer, wil, semwer, oracle_wer_nb, oracle_wer_cp, lps; repeatable. Default: wer, cer."
+
+
+def _columns(given: Sequence[str] | None) -> dict[str, str]:
+    return _pairs(given or [], "--column", "ours=theirs, for example id=utterance")
+
+
+def _show(found: Any, as_json: bool) -> int:
+    from pipelines.comparison import in_json, rendered
+
+    say(in_json(found) if as_json else rendered(found))
+    return 0
+
+
+@compare.command("text")
+def compare_text(
+    ref: Ref,
+    est: Est,
+    metric: Annotated[list[str] | None, typer.Option("--metric", "-m", help=TextMetrics)] = None,
+    normaliser: Annotated[
+        str, typer.Option("--normaliser", help="Of texts before words are counted: none@1, basic@1, english@1, ...")
+    ] = "basic@1",
+    rules: Annotated[
+        str, typer.Option("--rules", help="Of semwer: general@1, clinical@1, or a YAML file.")
+    ] = "general@1",
+    cluster: ClusterBy = None,
+    column: ColumnMap = None,
+    as_json: AsJson = False,
+) -> int:
+    """Transcripts: columns id and text (in EST also hypothesis, a text or a list of texts)."""
+    from pipelines import compare as stage
+
+    found = stage.compare_text(
+        ref,
+        est,
+        metrics=metric or ("wer", "cer"),
+        normaliser=normaliser,
+        rules=rules,
+        cluster=cluster,
+        column=_columns(column),
+    )
+    return _show(found, as_json)
+
+
+@compare.command("labels")
+def compare_labels(
+    ref: Ref,
+    est: Est,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "-m", help="accuracy, f1_macro, eer, ...; repeatable. Default: all that can be had."),
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option("--positive", help="The class whose score is in the column 'score'.")
+    ] = None,
+    cluster: ClusterBy = None,
+    column: ColumnMap = None,
+    as_json: AsJson = False,
+) -> int:
+    """One label per item: columns id and label; in EST also score, or score_CLASS for every class."""
+    from pipelines import compare as stage
+
+    found = stage.compare_labels(
+        ref, est, metrics=metric or stage.LABEL_METRICS, positive=positive, cluster=cluster, column=_columns(column)
+    )
+    return _show(found, as_json)
+
+
+@compare.command("doa")
+def compare_doa(
+    ref: Ref,
+    est: Est,
+    within: Annotated[float, typer.Option("--within", min=0, max=180, help="Degrees that count as right.")] = 5.0,
+    column: ColumnMap = None,
+    as_json: AsJson = False,
+) -> int:
+    """Directions: columns frame, azimuth and elevation in degrees; recording. A row per active source."""
+    from pipelines import compare_events as stage
+
+    return _show(stage.compare_doa(ref, est, within_deg=within, column=_columns(column)), as_json)
+
+
+@compare.command("seld")
+def compare_seld(
+    ref: Ref,
+    est: Est,
+    frames_per_second: Annotated[int, typer.Option("--frames-per-second", min=1)] = 10,
+    average: Annotated[str, typer.Option("--average", help="macro (over classes) or micro.")] = "macro",
+    column: ColumnMap = None,
+    as_json: AsJson = False,
+) -> int:
+    """Sound events with directions (DCASE): columns frame, class, azimuth and elevation; recording."""
+    from pipelines import compare_events as stage
+
+    found = stage.compare_seld(ref, est, frames_per_second=frames_per_second, average=average, column=_columns(column))
+    return _show(found, as_json)
+
+
+@compare.command("notes")
+def compare_notes(ref: Ref, est: Est, column: ColumnMap = None, as_json: AsJson = False) -> int:
+    """Transcribed notes: columns onset and offset in seconds, pitch in Hz; recording."""
+    from pipelines import compare_events as stage
+
+    return _show(stage.compare_notes(ref, est, column=_columns(column)), as_json)
+
+
+@compare.command("srt")
+def compare_srt(
+    table: TableFile,
+    condition: Annotated[
+        str | None, typer.Option("--condition", help="Column that splits the table: one threshold for each.")
+    ] = None,
+    guess: Annotated[float, typer.Option("--guess", help="Share understood by guessing.")] = 0.0,
+    lapse: Annotated[float, typer.Option("--lapse", help="Share missed at any SNR.")] = 0.0,
+    column: ColumnMap = None,
+    as_json: AsJson = False,
+) -> int:
+    """Speech reception thresholds: columns snr_db, n_correct, n_total."""
+    from pipelines import compare as stage
+
+    found = stage.compare_srt(table, condition=condition, guess=guess, lapse=lapse, column=_columns(column))
+    return _show(found, as_json)
+
+
+@compare.command("table")
+def compare_table(
+    table: TableFile,
+    score: Annotated[str, typer.Option("--score", help="prism, dns5_score or seld_error.")],
+    column: ColumnMap = None,
+    as_json: AsJson = False,
+) -> int:
+    """Scores made of other scores: a row per system, a column per metric."""
+    from pipelines import compare as stage
+
+    return _show(stage.compare_table(table, score=score, column=_columns(column)), as_json)
+
+
+@app.command()
+def ratings(
+    dataset: DatasetDir,
+    table: TableFile,
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="Column of the manifest that mixtures share: what intervals resample.")
+    ] = "speaker_id",
+    column: ColumnMap = None,
+    as_json: AsJson = False,
+) -> int:
+    """Import what people said of systems (system, mixture_id, scale, value; rater, n, std), and how metrics agree."""
+    from pipelines import ratings as stage
+    from pipelines.dataset import Dataset
+
+    return _show(stage.ratings(Dataset(dataset), table, cluster=cluster, column=_columns(column)), as_json)
+
+
 @app.command()
 def metrics() -> int:
     """List the metrics."""
@@ -355,6 +531,24 @@ def metrics() -> int:
             f"{m.package}"
         )
     return 0
+
+
+@app.command("verify-metrics")
+def verify_metrics(
+    as_json: Annotated[bool, typer.Option("--json", help="All values as JSON instead of tables.")] = False,
+) -> int:
+    """Score the golden pairs again: are metrics on this machine what they should be?"""
+    import json
+    import os
+
+    from pipelines import verify as stage
+
+    report = stage.verify(os.environ.get("HUBBUB_CORPUS"))
+    if as_json:
+        say(json.dumps(report.as_dict(), indent=1))
+    else:
+        stage.show(report)
+    return 0 if report.ok else 1
 
 
 @app.command()

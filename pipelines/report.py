@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval import catalogue, summary
+from eval.catalogue import Metric
 from manifests import audio, ids, parquet, storage
 from manifests.errors import UserError
 from manifests.schema import SCHEMA_VERSION, System, keys
@@ -80,7 +81,7 @@ def report(dataset: Dataset, *, out: str | None = None, examples: int = 4) -> st
     )
     manifest = _manifest(dataset)
     conditions = manifest[manifest.mixture_id.isin(scores.mixture_id)]
-    metrics = [name for name in catalogue.METRICS if name in set(scores.metric)]
+    metrics, skipped = _shown_metrics(dataset, systems, scores)
     anchors = [name for name, system in systems.items() if system.kind == "builtin"]
     leaderboard = _leaderboard(scores, conditions, metrics, anchors)
     contents = page.Report(
@@ -89,9 +90,9 @@ def report(dataset: Dataset, *, out: str | None = None, examples: int = 4) -> st
         leaderboard=leaderboard,
         bins=_bins(scores, conditions, metrics, anchors),
         bin_column="snr_db",
-        metrics=[_metric_info(name, scores) for name in metrics],
+        metrics=[_metric_info(metric, scores) for metric in metrics],
         systems=[_system_info(name, system) for name, system in systems.items()],
-        warnings=_warnings(leaderboard, scores, systems),
+        warnings=[*_warnings(leaderboard, scores, systems), *skipped],
         counts=_counts(dataset),
         examples=_examples(dataset, conditions, scores, systems, metrics, examples),
         downloads=["scores.parquet"],
@@ -105,6 +106,20 @@ def report(dataset: Dataset, *, out: str | None = None, examples: int = 4) -> st
 
 
 # ---------------------------------------------------------------------------------------------------------- scores
+
+
+def _shown_metrics(
+    dataset: Dataset, systems: dict[str, System], scores: pd.DataFrame
+) -> tuple[list[Metric], list[str]]:
+    """The metrics that have numbers, those of the catalogue first, and a line for each that was skipped."""
+    stages = dataset.run()["stages"]
+    plans = [plan_of(stages[f"score {system.system_id}"]) for system in systems.values()]
+    own = {metric.name: metric for plan in plans for metric in plan.chosen() if metric.name not in catalogue.METRICS}
+    known = catalogue.METRICS | own
+    computed = set(scores.metric[scores.status != "skipped"])
+    skipped = scores[scores.status == "skipped"].groupby("metric").reason.first()
+    lines = [f"{name} was skipped: {reason}." for name, reason in skipped.items() if name not in computed]
+    return [metric for name, metric in known.items() if name in computed], lines
 
 
 def _scores(dataset: Dataset) -> tuple[dict[str, System], pa.Table]:
@@ -152,7 +167,7 @@ def _shown_names(systems: Sequence[System]) -> dict[str, str]:
 
 
 def _leaderboard(
-    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[str], anchors: Sequence[str]
+    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[Metric], anchors: Sequence[str]
 ) -> pd.DataFrame:
     """The leaderboard, and beside each mean that over the items which the system itself has numbers for."""
     own = summary.as_delivered(scores, conditions, metrics=metrics)[["system", "metric", "mean", "n"]]
@@ -166,7 +181,7 @@ def _leaderboard(
 
 
 def _bins(
-    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[str], anchors: Sequence[str]
+    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[Metric], anchors: Sequence[str]
 ) -> pd.DataFrame:
     """The leaderboard per SNR bin of 5 dB, edges on multiples of 5."""
     known = conditions.snr_db.dropna()
@@ -222,11 +237,10 @@ def _facts(dataset: Dataset, manifest: pd.DataFrame) -> page.Dataset:
     )
 
 
-def _metric_info(name: str, scores: pd.DataFrame) -> page.MetricInfo:
-    metric = catalogue.get(name)
-    versions = sorted(set(scores.metric_version[scores.metric == name]))
+def _metric_info(metric: Metric, scores: pd.DataFrame) -> page.MetricInfo:
+    versions = sorted(set(scores.metric_version[scores.metric == metric.name]))
     return page.MetricInfo(
-        name=name,
+        name=metric.name,
         title=metric.title,
         unit=metric.unit or None,
         better=metric.better,
@@ -272,7 +286,7 @@ def _examples(
     conditions: pd.DataFrame,
     scores: pd.DataFrame,
     systems: dict[str, System],
-    metrics: Sequence[str],
+    metrics: Sequence[Metric],
     count: int,
 ) -> list[page.Example]:
     """Mixtures worth hearing: where the entered systems help most, least and in the middle, and one in a room."""
@@ -283,19 +297,21 @@ def _examples(
 
 
 def _choose(
-    conditions: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, System], metric: str
+    conditions: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, System], metric: Metric
 ) -> list[tuple[str, str]]:
     wide = (
-        scores[scores.metric == metric]
+        scores[scores.metric == metric.name]
         .pivot_table(index="mixture_id", columns="system", values="value", observed=True)
         .dropna()
     )
     entered = [n for n, s in systems.items() if s.kind != "builtin" and n in wide]
     if wide.empty or "unprocessed" not in wide:
         return [(name, "the first of the table") for name in sorted(conditions.mixture_id)[:1]]
+    if metric.better == "lower":
+        wide = -wide
     gain = (wide[entered].max(axis=1) if entered else wide["unprocessed"]) - wide["unprocessed"]
     order = gain.sort_values(kind="stable").index
-    title = catalogue.get(metric).title
+    title = metric.title
     picks = [
         (order[-1], f"largest gain in {title} of any entered system"),
         (order[0], f"smallest gain in {title}"),

@@ -13,6 +13,7 @@ What is compared with what (`against`)
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -49,6 +50,8 @@ class Plan:
     normaliser: str = "basic@1"
     window_s: float | None = None
     follow: bool = False
+    models: str | None = None
+    model_sha256: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
 
     @functools.cached_property
@@ -136,6 +139,7 @@ def work(settings: Settings, payload: Payload, parts: tuple[tuple[int, Any], ...
         plug_ins=_loaded(settings.plan),
         skipped=dict(settings.plan.skipped),
         speech=_speech(settings.plan, payload.transcripts),
+        models=settings.plan.models,
         call=isolated_if_risky,
     )
     found = [_rows(settings, payload.mixture_id, item, *settings.systems[index], part) for index, part in parts]
@@ -312,6 +316,7 @@ def score(
     against: str = "auto",
     window_s: float | None = None,
     follow: bool = False,
+    models: str | None = None,
     workers: int,
     quiet: bool = False,
     retry_failed: bool = False,
@@ -332,6 +337,7 @@ def score(
         normaliser=normaliser,
         window_s=window_s,
         follow=follow,
+        models=models,
     )
     for name, reason in plan.skipped:
         warn(f"hubbub: {name} is skipped: {reason}")
@@ -361,6 +367,7 @@ def resolved(
     normaliser: str = "basic@1",
     window_s: float | None = None,
     follow: bool = False,
+    models: str | None = None,
 ) -> Plan:
     """What is computed, with what cannot be and why. UserError for what does not exist."""
     from eval import normalise
@@ -379,8 +386,31 @@ def resolved(
     if window_s is not None and not window_s > 0:
         raise UserError(f"--window must be a positive number of seconds, got {window_s:g}")
     listener = None if recogniser is None else _identified(recogniser, "recogniser")
-    skipped = tuple((m.name, reason) for m in chosen if (reason := missing(m)))
-    return Plan(tuple(m.name for m in chosen), against, found, listener, normaliser, window_s, follow, skipped)
+    models = models and storage.absolute(models)
+    skipped = {m.name: reason for m in chosen if (reason := missing(m, models))}
+    return Plan(
+        metrics=tuple(m.name for m in chosen),
+        against=against,
+        plug_ins=found,
+        recogniser=listener,
+        normaliser=normaliser,
+        window_s=window_s,
+        follow=follow,
+        models=models,
+        model_sha256=_model_digests([m for m in chosen if m.name not in skipped], models),
+        skipped=tuple(skipped.items()),
+    )
+
+
+def _model_digests(chosen: Sequence[Metric], models: str | None) -> tuple[str, ...]:
+    """SHA-256 of the files behind DNSMOS scores: they are part of what determines the scores."""
+    names = [metric.name for metric in chosen if metric.group == "dnsmos"]
+    if not names:
+        return ()
+    from eval import dnsmos
+
+    paths = sorted({dnsmos.Models(models).path(name) for name in names})
+    return tuple(hashlib.sha256(storage.read_bytes(path)).hexdigest() for path in paths)
 
 
 def _identified(path: str, kind: str) -> tuple[str, str]:
@@ -390,8 +420,12 @@ def _identified(path: str, kind: str) -> tuple[str, str]:
     return spec.model_dump_json(), metric.identify(spec, modules.check(spec))
 
 
-def missing(metric: Metric) -> str | None:
+def missing(metric: Metric, models: str | None = None) -> str | None:
     """What to install for a metric that cannot be computed here."""
+    if metric.group == "dnsmos":
+        from eval import dnsmos
+
+        return dnsmos.missing(metric.name, dnsmos.Models(models))
     if metric.extra is None or importlib.util.find_spec(metric.package) is not None:
         return None
     return f"needs {metric.package}: pip install 'hubbub[{metric.extra}]'"
@@ -462,7 +496,7 @@ def score_shards(dataset: Dataset, system: System) -> list[engine.Shard]:
 def plan_of(entry: Mapping[str, Any]) -> Plan:
     """The plan that a stage's entry in run.json was made with."""
     said = dict(entry["plan"])
-    for name in ("metrics", "plug_ins", "skipped"):
+    for name in ("metrics", "plug_ins", "model_sha256", "skipped"):
         said[name] = tuple(tuple(v) if isinstance(v, list) else v for v in said[name])
     said["recogniser"] = said["recogniser"] and tuple(said["recogniser"])
     return Plan(**said)
@@ -474,5 +508,5 @@ def _digest(system: System, plan: Plan) -> str:
     chosen = [[m.name, m.version] for m in plan.chosen()]
     skipped = sorted(name for name, _ in plan.skipped)
     listener = None if plan.recogniser is None else plan.recogniser[1]
-    how = [plan.against, listener, plan.normaliser, plan.window_s, plan.follow]
+    how = [plan.against, listener, plan.normaliser, plan.window_s, plan.follow, plan.model_sha256]
     return ids.digest([system.system_id, chosen, how, skipped, packages, schema.OUTPUT_VERSION])

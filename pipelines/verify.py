@@ -56,7 +56,7 @@ Value = float | str
 
 FOLDER = Path(__file__).resolve().parent / "golden_pairs"
 PACKAGES = ("numpy", "scipy", "numba", "soxr", "soundfile", "pesq", "pyworld", "onnxruntime", "speechmos")
-WIDTH = 160
+WIDTH = 250
 
 
 # --------------------------------------------------------------------------------------------------------- tolerances
@@ -79,8 +79,8 @@ PESQ = Tolerance(1e-4 if HOME else 5e-3, "float32 code in C: compilers differ, o
 RESAMPLED = Tolerance(1e-6, "behind a resampler, whose last bits differ between processors")
 WORLD = Tolerance(1e-6, "WORLD in C++ behind a filter: last bits differ between processors")
 NETWORK = Tolerance(1e-3, "a network in float32: processors sum in other orders")
-SOLVED = Tolerance(1e-6, "a system of 512 and more equations, of which speech leaves some almost undetermined")
-OWN = Tolerance(1e-9, "the same float64 arithmetic")
+SOLVED = Tolerance(1e-7, "a system of 512 and more equations, of which speech leaves some almost undetermined")
+OWN = Tolerance(1e-9, "the same float64 arithmetic; samples with another last bit move no metric by 1e-11")
 
 _SOLVED = frozenset({"sdr", "sir", "sar", "sdr_v4", "isr_v4", "sir_v4", "sar_v4"})
 
@@ -188,7 +188,8 @@ def verify(corpus: str | None = None) -> Report:
     """Score all golden pairs, and the fixtures of `corpus` where it has the folder `metric_fixtures`."""
     said = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
     golden = [check for pair in goldens(said) for check in checks_of(pair)]
-    published, not_reproduced = [], []
+    published: list[Check] = []
+    not_reproduced: list[NotReproduced] = []
     if corpus and (folder := Path(corpus) / "metric_fixtures").is_dir():
         from pipelines import published as others
 
@@ -318,6 +319,7 @@ def same(metric: Metric, sample_rate: int, before: Value, now: Value) -> bool:
 def show(report: Report) -> None:
     """Tables and the verdict, on standard output."""
     say(_table("Golden pairs", _golden_rows(report.golden)))
+    say(_reasons(report.golden))
     if report.published:
         say(_table("Published values", [_published_row(check) for check in report.published]))
         say(_reasons(report.published))
@@ -363,7 +365,6 @@ def _golden_rows(checks: Sequence[Check]) -> list[dict[str, str]]:
                 "largest difference": _number(worst.difference),
                 "in pair": worst.pair,
                 "tolerance": f"{worst.tolerance.limit:g}",
-                "because": worst.tolerance.reason,
                 "ok": _verdict(worst),
             }
         )
@@ -417,7 +418,7 @@ def _versions(report: Report) -> str:
 
 
 def _table(title: str, rows: Sequence[Mapping[str, str]]) -> str:
-    """A table as text, the same on a terminal and in a file."""
+    """A table as text, the same on a terminal and in a file: rich would cut cells to fit a terminal."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
@@ -429,7 +430,7 @@ def _table(title: str, rows: Sequence[Mapping[str, str]]) -> str:
         table.add_row(*row.values())
     out = io.StringIO()
     Console(file=out, width=WIDTH).print(table)
-    return out.getvalue().rstrip()
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
 
 
 _NUMBERS = frozenset({"values", "largest difference", "tolerance", "published", "expected", "ours", "difference"})

@@ -125,3 +125,8 @@ def deadly_metric(folder: str, deaths: int = 2) -> Callable[..., float]:
         return 0.5
 
     return metric
+
+
+def peak_metric() -> Callable[..., float]:
+    """A metric that looks at the estimate alone."""
+    return lambda *, estimate, sample_rate: float(np.abs(estimate).max())

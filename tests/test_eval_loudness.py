@@ -67,6 +67,14 @@ def test_gates() -> None:
     assert both == pytest.approx(alone + 10 * np.log10(0.625), abs=0.05)
 
 
+def test_absolute_gate() -> None:
+    """At -70 LUFS, by gain from a level that was measured far above it."""
+    x = coloured(4, 2 * RATE)
+    level = measured(x)
+    assert loudness_lufs(signal=x * 10 ** ((-69 - level) / 20), sample_rate=RATE) is not None
+    assert loudness_lufs(signal=x * 10 ** ((-72 - level) / 20), sample_rate=RATE) is None  # its blocks differ by 1 LU
+
+
 def test_undefined() -> None:
     x = coloured(3, RATE)
     assert loudness_lufs(signal=x[:6399], sample_rate=RATE) is None

@@ -126,3 +126,24 @@ def test_every_kind_of_target_is_described() -> None:
 def test_the_card_gets_every_column_that_it_shows() -> None:
     shown = {column for column, *_ in (*card._MEASURES, *card._CATEGORIES)}
     assert shown <= set(report.MANIFEST_COLUMNS)
+
+
+def test_a_metric_of_the_users_is_a_column_and_what_is_skipped_is_said(
+    tmp_path: Path, demo_sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = generate.generate(parse_recipe(RECIPE), demo_sources, str(tmp_path / "d"), workers=0, quiet=True)
+    for name in ("unprocessed", "silence", "oracle"):
+        infer(made, load_system(name), workers=0, quiet=True)
+    infer(made, SystemSpec(name="listener", module="tests.misbehaving:says_hello"), workers=0, quiet=True)
+    spec = tmp_path / "mine.yaml"
+    spec.write_text("name: mine\nmodule: tests.misbehaving:peak_metric\nneeds: estimate\nlow: 0\nhigh: 2\n")
+    monkeypatch.setattr(score, "missing", lambda metric, models: "needs y" if metric.name == "mcd" else None)
+    score.score(made, metrics=("wss", "mcd"), plug_ins=(str(spec),), workers=0, quiet=True)
+    path = Path(report.report(made, examples=2))
+    found = leaderboard(path)
+    assert {metric for _, metric in found} == {"wss", "mine"}
+    assert ("listener", "wss") not in found, "a system of text has no place in a table of audio"
+    assert float(found["oracle", "wss"]["mean"]) == 0
+    assert float(found["silence", "wss"]["mean"]) == 200
+    assert float(found["silence", "mine"]["mean"]) == 0
+    assert "mcd was skipped: needs y." in path.read_text()

@@ -316,7 +316,7 @@ def _as_integers(level_db: Signal) -> Signal:
 
 def _weighted(level_db: Signal) -> tuple[Signal, Signal]:
     weight = np.empty((len(level_db), _BANDS - 1))
-    _slope_weights(level_db, weight)
+    _frame_weights(level_db, weight)
     return level_db, weight
 
 
@@ -496,6 +496,12 @@ def _slope_distances(reference: Signal, weight_s: Signal, estimate: Signal, weig
             total += weight
         out[f] = whole / total
     return out
+
+
+@kernel()
+def _frame_weights(levels: Signal, weights: Signal) -> None:
+    for f in range(weights.shape[0]):
+        _slope_weights(levels[f], weights[f])
 
 
 @kernel()

@@ -97,7 +97,7 @@ def sdr_conditioned(*, reference: ArrayLike, estimate: ArrayLike) -> tuple[float
     pair = Reference.of(reference=reference).against(estimate)
     s, e, lags = pair.reference.ranged, pair.ranged, pair.reference.lags
     heads, again = itertools.tee(lags.heads(s))  # one pass, in which no spectrum outlives its batch
-    auto, cross = lags.of_spectra([heads], [map(np.conj, again), lags.reached(e, len(e))])[0]
+    auto, cross = lags.of_spectra([heads], [again, lags.reached(e, len(e))])[0]
     return _filtered_sdr(s, e, pair.energy, auto + lags.across(s), cross)
 
 
@@ -171,7 +171,7 @@ class Reference:
     @functools.cached_property
     def _auto(self) -> Signal:
         """Autocorrelation at lags 0..511."""
-        within: Signal = self.lags.of_spectra([self._heads()], [map(np.conj, self._heads())])[0, 0]
+        within: Signal = self.lags.of_spectra([self._heads()], [self._heads()])[0, 0]
         return within[:SDR_TAPS] + self.lags.across(self.ranged)[:SDR_TAPS]
 
 
@@ -254,13 +254,12 @@ class Lags:
         return self.size - (self.high - self.low)
 
     def heads(self, a: Signal) -> Iterator[Spectra]:
-        """Conjugate spectra of the blocks of `a`, shape `(blocks, bins)`, some at a time."""
+        """Spectra of the blocks of `a`, shape `(blocks, bins)`, some at a time."""
         import scipy.fft
 
         for start, rows in self._batches(len(a), self.size):
             blocks = _stretch(a, start, rows * self.hop).reshape(rows, self.hop)
-            spectra = scipy.fft.rfft(blocks, n=self.size, axis=-1)
-            yield np.conj(spectra, out=spectra)
+            yield scipy.fft.rfft(blocks, n=self.size, axis=-1)
 
     def reached(self, b: Signal, samples: int) -> Iterator[Spectra]:
         """Spectra of what each block of an `a` with so many samples can reach in `b`, in step with `heads`."""
@@ -280,21 +279,25 @@ class Lags:
         """Correlations from both kinds of spectra."""
         import scipy.fft
 
+        from eval import spectra  # compiled: only those who correlate pay for its import
+
         total = np.zeros((len(heads), len(reached), self.size // 2 + 1), dtype=np.complex128)
         for batch in zip(*heads, *reached, strict=True):
             for i, first in enumerate(batch[: len(heads)]):
                 for j, second in enumerate(batch[len(heads) :]):
-                    total[i, j] += (first * second).sum(axis=0)
+                    spectra.add_products(total[i, j], first, second)
         lags: Signal = scipy.fft.irfft(total, n=self.size, axis=-1)
         return lags[..., : self.high - self.low + 1]
 
     def across(self, a: Signal) -> Signal:
         """What the autocorrelation of `a` at lags 0..high has from pairs of samples in different blocks.
 
-        The rest is in the power spectra of the blocks: the first lags of `of_spectra` of `heads` and their conjugates.
+        The rest is in the power spectra of the blocks: the first lags of `of_spectra` of `heads` with themselves.
         Together they cost less than `reached(a)`, as only the ends of blocks are transformed again.
         """
         import scipy.fft
+
+        from eval import spectra
 
         # sum_t tail[t] front[t + k] belongs to lag k + high: the front begins `high` samples after the tail does
         small = 1 << (2 * self.high).bit_length()
@@ -303,7 +306,7 @@ class Lags:
             stretch = _stretch(a, first + self.hop - self.high, (count - 1) * self.hop + 2 * self.high)
             ends = _rows(stretch, count, self.hop, 2 * self.high)
             tail, front = (scipy.fft.rfft(x, n=small) for x in (ends[:, : self.high], ends[:, self.high :]))
-            total += (np.conj(tail) * front).sum(axis=0)
+            spectra.add_products(total, tail, front)
         found: Signal = scipy.fft.irfft(total, n=small)
         return np.concatenate([[0.0], found[np.arange(1 - self.high, 1)]])
 

@@ -53,7 +53,7 @@ class Table:
                 found[ours] = known
         return replace(
             self,
-            columns=(*found, *(name for name in self.columns if name not in found.values() and name not in found)),
+            columns=(*found, *(name for name in self.columns if name not in found)),
             rows=tuple({**row, **{ours: row[theirs] for ours, theirs in found.items()}} for row in self.rows),
             theirs=found,
         )
@@ -61,7 +61,7 @@ class Table:
     def need(self, *columns: str) -> None:
         for name in columns:
             if name not in self.columns and (self.rows or self.columns):  # JSON Lines without a row have no columns
-                known = [self.theirs.get(column, column) for column in self.columns if column]
+                known = {self.theirs.get(column, column) for column in self.columns if column}
                 raise UserError(
                     f"{self.uri}: no column '{name}'{ids.nearest(name, known)}; name yours with --column {name}=COLUMN"
                 )

@@ -136,6 +136,12 @@ def _agree(
     if not metrics:
         out.notes.append("nothing to agree with: no metric is scored yet ('hubbub score'), then run this again")
         return
+    estimates = set(zip(scores.system_id, scores.mixture_id, strict=True))
+    lost = sum((row.system_id, row.mixture_id) not in estimates for row in rows)
+    if lost:
+        out.notes.append(
+            f"{lost} of {len(rows)} ratings are of estimates without scores; they are stored and agree with nothing"
+        )
     opinion = agreement.opinions(pd.DataFrame([asdict(row) for row in rows]))
     for metric in metrics:
         for scale, votes in opinion.groupby("scale", sort=True):

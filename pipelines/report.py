@@ -117,8 +117,8 @@ def _shown_metrics(
     own = {metric.name: metric for plan in plans for metric in plan.chosen() if metric.name not in catalogue.METRICS}
     known = catalogue.METRICS | own
     computed = set(scores.metric[scores.status != "skipped"])
-    skipped = scores[scores.status == "skipped"].groupby("metric").reason.first()
-    lines = [f"{name} was skipped: {reason}." for name, reason in skipped.items() if name not in computed]
+    skipped = {name: reason for plan in plans for name, reason in plan.skipped if name not in computed}
+    lines = [f"{name} was skipped: {reason}." for name, reason in skipped.items()]
     return [metric for name, metric in known.items() if name in computed], lines
 
 
@@ -345,6 +345,7 @@ def _example(
             clips += [
                 _clip(shown, output["audio"], scores, shown, name)
                 for output in (estimate or {"outputs": []})["outputs"]
+                if output["audio"] is not None
             ]
     conditions = {
         "SNR": f"{row.snr_db:.1f} dB" if pd.notna(row.snr_db) else "no noise",

@@ -232,7 +232,7 @@ def mcd_answers() -> list[Row]:
     s, e = golden()
     half = pitch.Reference.of(reference=s, sample_rate=RATE)
     voices, loud = half.against(estimate=e), half.against(estimate=2 * e)
-    shape = voices.ours.cepstrum[:, 1:] - voices.theirs.cepstrum[:, 1:]
+    shape = voices.reference.cepstrum[:, 1:] - voices.estimate.cepstrum[:, 1:]
     return [
         ("`mcd`", "c0 included, frame by frame", number(voices.mcd())),
         ("`mcd_dtw`", "c0 included, time warped, pauses left out", number(voices.mcd_dtw())),
@@ -359,8 +359,8 @@ def table_scores() -> str:
 INTRODUCTION = """\
 # Metrics
 
-Made by `python -m scripts.metric_answers`, which computes every number on this page. `hubbub verify-metrics` checks that
-a machine gives the same scores for the same audio; these are of conformance {conformance}.
+Made by `python -m scripts.metric_answers`, which computes every number on this page. `hubbub verify-metrics` checks
+that a machine gives the same scores for the same audio; these are of conformance {conformance}.
 
 ## One pair, many answers
 

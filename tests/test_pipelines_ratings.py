@@ -12,7 +12,7 @@ from manifests import parquet
 from manifests.recipe import parse_recipe
 from manifests.schema import Rating, Score, Source
 from manifests.system import load_system
-from pipelines import cli, generate, score
+from pipelines import cli, comparison, generate, score
 from pipelines.dataset import Dataset
 from pipelines.infer import infer
 from pipelines.ratings import ratings
@@ -56,12 +56,12 @@ def written(folder: Path, *rows: dict[str, Any]) -> str:
 
 
 def one(dataset: Dataset, **other: Any) -> dict[str, Any]:
-    mixture = dataset.manifest()[0].mixture_id
+    mixture = next(row.mixture_id for row in dataset.manifest() if row.split == "test")
     return {"system": "oracle", "mixture_id": mixture, "scale": "MOS", "value": 4} | other
 
 
 def test_agreement_with_people_who_hear_what_the_metric_says(
-    dataset: Dataset, scores: dict[tuple[str, str, str], float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, scores: dict[tuple[str, str, str], float], tmp_path: Path
 ) -> None:
     """Opinions that rise with SI-SDR agree with it entirely; those that fall with it entirely do not."""
     rows = [
@@ -70,8 +70,7 @@ def test_agreement_with_people_who_hear_what_the_metric_says(
         if metric == "si_sdr"
         for scale, sign in (("MOS", 1), ("annoyance", -1))
     ]
-    assert cli.run(["ratings", dataset.root, written(tmp_path, *rows), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = json.loads(comparison.in_json(ratings(dataset, written(tmp_path, *rows), draws=200)))
     by = {(r["metric"], r["scale"], r["level"]): r for r in found["rows"]}
     assert set(by) == {
         (m, s, level) for m in ("si_sdr", "lsd") for s in ("MOS", "annoyance") for level in ("file", "system")
@@ -106,6 +105,24 @@ def test_votes_by_name_of_the_system(dataset: Dataset, tmp_path: Path) -> None:
     assert parquet.read_rows(dataset.path("ratings.parquet"), Rating) == stored
     assert {(row["metric"], row["n"]) for row in again.rows if row["level"] == "file"} == {("si_sdr", 1), ("lsd", 1)}
     assert all(row["kendall"] is None for row in again.rows)  # one point agrees with nothing
+
+
+def test_ratings_of_what_is_not_scored_are_named(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the test split is run by default."""
+    train = next(row.mixture_id for row in dataset.manifest() if row.split == "train")
+    table = written(tmp_path, one(dataset, mixture_id=train), one(dataset, scale="MUSHRA"))
+    assert cli.run(["ratings", dataset.root, table, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (
+        "1 of 2 ratings are of estimates without scores; they are stored and agree with nothing" in found["notes"]
+    )
+    status = {(row["metric"], row["scale"]): (row["n"], row["status"], row["reason"]) for row in found["rows"]}
+    assert status["si_sdr", "MOS"] == (0, "skipped", "no_estimate_has_both")
+    assert status["si_sdr", "MUSHRA"] == (1, "ok", None)
+    assert cli.run(["ratings", dataset.root, table]) == 0
+    assert "no_estimate_has_both" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

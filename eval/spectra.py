@@ -1,4 +1,4 @@
-"""Sums of products of spectra, compiled: in one pass over both, where an array of products would be written and read."""
+"""Sums of products of spectra, compiled: one pass over both, where an array of products would be written and read."""
 
 from __future__ import annotations
 

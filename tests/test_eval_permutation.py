@@ -68,6 +68,11 @@ def test_best_order_is_the_first_of_the_best(scores: list[list[int]]) -> None:
     assert best_order(table) == best
 
 
+def test_a_hundredth_of_a_decibel_is_no_tie() -> None:
+    assert best_order([[0.0, 0.01], [0.0, 0.0]]) == (1, 0)
+    assert best_order([[0.0, 1e-8], [0.0, 0.0]]) == (0, 1)
+
+
 def test_best_order_refuses_what_it_cannot_rank() -> None:
     with pytest.raises(ValueError, match="scores must be finite"):
         best_order([[np.nan, 1.0]])

@@ -1,8 +1,8 @@
-"""`python -m benchmarks rooms|render|score|stoi|engine|all [--json] [--rounds N] [--quick]`.
+"""`python -m benchmarks rooms|render|score|sdr|stoi|engine|all [--json] [--write] [--rounds N] [--quick]`.
 
 Prints a table or, with `--json`, one JSON object per benchmark:
 `{"benchmark": ..., "machine": {...}, "corpus": {...}, "results": {key: {"ours_ms", "peer_ms", "peer", "ratio", ...}}}`.
-`all` also writes them to `benchmarks/results/NAME.json`. `--quick` only shows that a benchmark works.
+`all` and `--write` also write them to `benchmarks/results/NAME.json`. `--quick` only shows that a benchmark works.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="hubbub side by side with its peers")
     parser.add_argument("name", choices=[*NAMES, "all"])
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/NAME.json, as 'all' does")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="timed rounds (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round; the numbers mean nothing")
     given = parser.parse_args(arguments)
     for name in NAMES if given.name == "all" else (given.name,):
         found = report(name, rounds=1 if given.quick else given.rounds, quick=given.quick)
         print(json.dumps(found) if given.json else _table(found), flush=True)
-        if given.name == "all" and not given.quick:
+        if (given.write or given.name == "all") and not given.quick:
             RESULTS.mkdir(exist_ok=True)
             (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

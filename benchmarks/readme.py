@@ -22,8 +22,15 @@ SAID = {
     ("render", "fresh_room_talkers_2_mics_4"): "2 talkers x 4 microphones, RT60 0.2-0.8 s",
     ("render", "fresh_room_48k_mics_1"): "48 kHz, 1 microphone, RT60 0.3-0.6 s",
     ("render", "moving_talker_mics_1"): "a moving talker, a response every 2 cm",
-    ("score", "packages_only"): "seven metrics of a 10 s pair; peer: what pesq and pystoi cost alone",
-    ("score", "naive_loop"): "the same; peer: a loop over pesq, pystoi and mir_eval",
+    ("stoi", "stoi_estoi"): "STOI and ESTOI of a 10 s pair; peer: pystoi",
+    ("sdr", "sdr_vs_mir_eval"): "SDR; peer: mir_eval",
+    ("sdr", "sdr_vs_fast_bss_eval"): "SDR; peer: fast_bss_eval",
+    ("sdr", "bss_eval_2_sources"): "SDR, SIR and SAR of two sources, assignment included; peer: mir_eval",
+    ("score", "all_vs_pesq_alone"): "PESQ, STOI, ESTOI, SI-SDR, SDR, CSIG, CBAK and COVL, decoding included; "
+    "peer: PESQ alone",
+    ("score", "naive_loop"): "the first five, decoding included; peer: a loop over pesq, pystoi and mir_eval",
+    ("score", "naive_loop_without_pesq"): "the same without PESQ",
+    ("score", "second_system"): "the same, a further system scored with the first; peer: hubbub, by itself",
     ("engine", "workers_2"): "two Ray workers; peer: one (wall time)",
 }
 
@@ -51,10 +58,7 @@ def section(results: dict[str, dict[str, Any]]) -> str:
 
 def update() -> None:
     """Rewrite the section."""
-    results = {
-        name: json.loads((HERE / "results" / f"{name}.json").read_text())
-        for name in ("rooms", "render", "score", "engine")
-    }
+    results = {name: json.loads((HERE / "results" / f"{name}.json").read_text()) for name in {name for name, _ in SAID}}
     README.write_text(MARKS.sub(lambda m: m[1] + section(results) + m[2], README.read_text()))
 
 

@@ -5,9 +5,9 @@ are of one pair or one mixture of two, computed from the samples, nothing kept f
 pair's time where its reference has been seen before, as when several systems are scored.
 
 Keys
-    sdr_vs_mir_eval      BSSEval v3 SDR of one source; at least 20.
+    sdr_vs_mir_eval        BSSEval v3 SDR of one source; at least 20.
     sdr_vs_fast_bss_eval  the same against fast_bss_eval in float64; at least 8.
-    bss_eval_2_sources   SDR, SIR and SAR of two sources, the assignment included. mir_eval takes the best mean SIR.
+    bss_eval_2_sources     SDR, SIR and SAR of two sources, the assignment included. mir_eval takes the best mean SIR.
 
 `max_difference` is in dB, over all pairs and ratios.
 """

@@ -327,13 +327,36 @@ def report(
     dataset: DatasetDir,
     out: Annotated[str | None, typer.Option("--out", "-o", help="Folder of the page. Default: DATASET/report.")] = None,
     examples: Annotated[int, typer.Option("--examples", min=0, help="Mixtures to listen to.")] = 4,
+    by: Annotated[str, typer.Option("--by", help="The manifest's column to break the scores down by.")] = "snr_db",
+    edges: Annotated[
+        str | None, typer.Option("--edges", help="Edges of its bins, '-5,0,5'. Default: every value; SNR by 5 dB.")
+    ] = None,
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="The column whose values are drawn and flipped whole.")
+    ] = "speaker_id",
+    weight: Annotated[
+        str | None, typer.Option("--weight", help="A column to weight items by: duration_s makes 'sdr' GNSDR.")
+    ] = None,
 ) -> int:
     """Write the leaderboard page, with CSV and Markdown of the same numbers."""
     from pipelines import report as stage
     from pipelines.dataset import Dataset
 
-    say(stage.report(Dataset(dataset), out=out, examples=examples))
+    view = stage.View(by=by, edges=_numbers("--edges", edges), cluster=cluster, weight=weight)
+    say(stage.report(Dataset(dataset), out=out, examples=examples, view=view))
     return 0
+
+
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Numbers with commas between them."""
+    from manifests.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{option} must be numbers with commas between them, got '{text}'") from None
 
 
 @app.command()
@@ -521,15 +544,14 @@ def ratings(
 
 
 @app.command()
-def metrics() -> int:
-    """List the metrics."""
-    from eval.catalogue import METRICS
+def metrics(
+    names: Annotated[list[str] | None, typer.Argument(help="Metrics or groups, shown in full. Default: all.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per metric.")] = False,
+) -> int:
+    """List the metrics: name, unit, range, direction, rate, floor, paper, package and licence."""
+    from pipelines import listing
 
-    for m in METRICS.values():
-        say(
-            f"{m.name:10} {m.title}; {m.better} is better, floor {m.floor:g}, {m.sample_rate or 'any rate'}, "
-            f"{m.package}"
-        )
+    listing.show(names or [], as_json=as_json)
     return 0
 
 

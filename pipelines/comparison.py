@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from eval import statistics
 from eval.catalogue import METRICS
 from eval.outcome import EstimateFault, Unscorable
-from manifests import ids, storage, tables
+from manifests import ids, tables
 from manifests.errors import UserError
 from manifests.tables import Table
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from pipelines.dataset import Dataset, machine, package_versions
 from pipelines.score import Plan, plan_of, score_shards, score_stage
 from reports import card, page
 
-__all__ = ["report", "write_card"]
+__all__ = ["View", "report", "write_card"]
 
 SNR_STEP_DB = 5.0
 DECIMALS = {"": 3, "dB": 2}
@@ -73,24 +74,42 @@ SNRS = {
 }
 
 
-def report(dataset: Dataset, *, out: str | None = None, examples: int = 4) -> str:
+@dataclass(frozen=True)
+class View:
+    """How scores are summed up: bins of the manifest's column `by` (numbers between `edges`, or every value), clusters
+    of `cluster`, and items weighted by `weight` (`duration_s`: GNSDR and the like).
+    """
+
+    by: str = "snr_db"
+    edges: tuple[float, ...] | None = None
+    cluster: str = "speaker_id"
+    weight: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*MANIFEST_COLUMNS, self.by, self.cluster, *([self.weight] if self.weight else [])]))
+
+
+def report(dataset: Dataset, *, out: str | None = None, examples: int = 4, view: View | None = None) -> str:
     """Write the page of a dataset's scored systems and return the path of its index."""
+    view = _checked(dataset, view or View())
     systems, table = _scores(dataset)
     scores = table.to_pandas().assign(
         system=lambda rows: rows.system_id.map({s.system_id: name for name, s in systems.items()})
     )
-    manifest = _manifest(dataset)
+    manifest = _manifest(dataset, view.columns)
     conditions = manifest[manifest.mixture_id.isin(scores.mixture_id)]
     metrics, skipped = _shown_metrics(dataset, systems, scores)
     anchors = [name for name, system in systems.items() if system.kind == "builtin"]
-    leaderboard = _leaderboard(scores, conditions, metrics, anchors)
+    leaderboard = _leaderboard(scores, conditions, metrics, anchors, view)
     contents = page.Report(
         title=f"{dataset.recipe().name}: leaderboard",
         dataset=_facts(dataset, manifest),
         leaderboard=leaderboard,
-        bins=_bins(scores, conditions, metrics, anchors),
-        bin_column="snr_db",
+        bins=_bins(scores, conditions, metrics, anchors, view),
+        bin_column=view.by,
         metrics=[_metric_info(metric, scores) for metric in metrics],
+        statistics=page.Statistics(cluster=view.cluster.removesuffix("_id"), weight=view.weight),
         systems=[_system_info(name, system) for name, system in systems.items()],
         warnings=[*_warnings(leaderboard, scores, systems), *skipped],
         counts=_counts(dataset),
@@ -167,11 +186,12 @@ def _shown_names(systems: Sequence[System]) -> dict[str, str]:
 
 
 def _leaderboard(
-    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[Metric], anchors: Sequence[str]
+    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[Metric], anchors: Sequence[str], view: View
 ) -> pd.DataFrame:
     """The leaderboard, and beside each mean that over the items which the system itself has numbers for."""
-    own = summary.as_delivered(scores, conditions, metrics=metrics)[["system", "metric", "mean", "n"]]
-    board = summary.leaderboard(scores, conditions, metrics=metrics, unranked=anchors)
+    how: dict[str, Any] = {"cluster": view.cluster, "weight": view.weight}
+    own = summary.as_delivered(scores, conditions, metrics=metrics, **how)[["system", "metric", "mean", "n"]]
+    board = summary.leaderboard(scores, conditions, metrics=metrics, unranked=anchors, **how)
     return board.merge(
         own.rename(columns={"mean": "delivered", "n": "n_delivered"}),
         on=["system", "metric"],
@@ -181,15 +201,33 @@ def _leaderboard(
 
 
 def _bins(
-    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[Metric], anchors: Sequence[str]
+    scores: pd.DataFrame, conditions: pd.DataFrame, metrics: Sequence[Metric], anchors: Sequence[str], view: View
 ) -> pd.DataFrame:
-    """The leaderboard per SNR bin of 5 dB, edges on multiples of 5."""
-    known = conditions.snr_db.dropna()
+    """The leaderboard in every bin. Without edges, SNRs are binned by 5 dB, edges on multiples of 5."""
+    known = conditions[view.by].dropna()
     if known.empty:
         return pd.DataFrame()
-    low, high = np.floor(known.min() / SNR_STEP_DB), np.floor(known.max() / SNR_STEP_DB) + 1
-    edges = [float(e * SNR_STEP_DB) for e in np.arange(low, high + 1)]
-    return summary.by_bin(scores, conditions, by="snr_db", edges=edges, metrics=metrics, unranked=anchors)
+    edges = view.edges
+    if edges is None and view.by == "snr_db":
+        low, high = np.floor(known.min() / SNR_STEP_DB), np.floor(known.max() / SNR_STEP_DB) + 1
+        edges = tuple(float(e * SNR_STEP_DB) for e in np.arange(low, high + 1))
+    how: dict[str, Any] = {"cluster": view.cluster, "weight": view.weight, "unranked": anchors}
+    return summary.by_bin(scores, conditions, by=view.by, edges=edges, metrics=metrics, **how)
+
+
+def _checked(dataset: Dataset, view: View) -> View:
+    """The view, or UserError where it names columns that the manifest lacks or that cannot be used so."""
+    known = parquet.read_schema_names(dataset.path("manifest.parquet"))
+    for option, name in (("--by", view.by), ("--cluster", view.cluster), ("--weight", view.weight)):
+        if name is not None and name not in known:
+            raise UserError(f"{option}: the manifest has no column '{name}'{ids.nearest(name, known)}")
+    if view.edges is not None and any(low >= high for low, high in itertools.pairwise(view.edges)):
+        raise UserError(f"--edges must increase, got {', '.join(f'{e:g}' for e in view.edges)}")
+    kinds = parquet.read_table(dataset.path("manifest.parquet"), view.columns).to_pandas()
+    for option, name in (("--edges", view.by if view.edges else None), ("--weight", view.weight)):
+        if name is not None and not pd.api.types.is_numeric_dtype(kinds[name]):
+            raise UserError(f"{option} needs a column of numbers, and '{name}' is none")
+    return view
 
 
 def _warnings(leaderboard: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, System]) -> list[str]:
@@ -207,8 +245,8 @@ def _warnings(leaderboard: pd.DataFrame, scores: pd.DataFrame, systems: dict[str
 # ----------------------------------------------------------------------------------------------------------- facts
 
 
-def _manifest(dataset: Dataset) -> pd.DataFrame:
-    frame: pd.DataFrame = parquet.read_table(dataset.path("manifest.parquet"), MANIFEST_COLUMNS).to_pandas()
+def _manifest(dataset: Dataset, columns: Sequence[str] = MANIFEST_COLUMNS) -> pd.DataFrame:
+    frame: pd.DataFrame = parquet.read_table(dataset.path("manifest.parquet"), columns).to_pandas()
     return frame
 
 

@@ -95,6 +95,7 @@ class Statistics:
     """How the numbers were made; the caption says so. Below `minimum_clusters` an interval is in italics."""
 
     cluster: str = "speaker"
+    weight: str | None = None
     draws: int = DRAWS
     confidence: float = 0.95
     alpha: float = ALPHA
@@ -317,8 +318,9 @@ def caption(
 ) -> list[str]:
     """What a reader must know to read the leaderboard, one sentence per item."""
     level = f"{statistics.confidence * 100:g} %"
+    mean = "mean" if statistics.weight is None else f"mean, weighted by {statistics.weight},"
     out = [
-        "Each number is the mean over the items that no system had excluded: "
+        f"Each number is the {mean} over the items that no system had excluded: "
         f"the same items for every row of a column ({_span(r.n for r in rows)} items).",
         f"Brackets are {level} percentile intervals from {grouped(statistics.draws)} bootstrap draws of whole clusters "
         f"(cluster: {statistics.cluster}; {_span(r.n_clusters for r in rows)} clusters).",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import soundfile as sf
 
 from benchmarks import __main__ as command
-from benchmarks import corpus, measure, plain, render
+from benchmarks import corpus, measure, plain, readme, render, score
 from manifests import parquet
 from manifests.schema import Mixture
 from pipelines import engine
@@ -32,18 +33,22 @@ RENDER_KEYS = {
     "fresh_room_48k_mics_1",
     "moving_talker_mics_1",
 }
-SCORE_KEYS = {"packages_only", "naive_loop", "naive_loop_without_pesq"}
+SCORE_KEYS = {"all_vs_pesq_alone", "naive_loop", "naive_loop_without_pesq", "second_system"}
+STOI_KEYS = {"stoi_estoi", "stoi_estoi_second_system"}
+SDR_KEYS = {"sdr_vs_mir_eval", "sdr_vs_fast_bss_eval", "bss_eval_2_sources"}
 
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The JSON of `rooms`, `render` and `score`, on the demo corpus."""
+    """The JSON of every benchmark but `engine`, on the demo corpus."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("HUBBUB_CORPUS", raising=False)
-        return {name: command.report(name, rounds=1, quick=True) for name in ("rooms", "render", "score")}
+        return {name: command.report(name, rounds=1, quick=True) for name in command.NAMES if name != "engine"}
 
 
-@pytest.mark.parametrize(("name", "keys"), [("render", RENDER_KEYS), ("score", SCORE_KEYS)])
+@pytest.mark.parametrize(
+    ("name", "keys"), [("render", RENDER_KEYS), ("score", SCORE_KEYS), ("stoi", STOI_KEYS), ("sdr", SDR_KEYS)]
+)
 def test_a_report_keeps_the_contract(reports: dict[str, dict[str, Any]], name: str, keys: set[str]) -> None:
     found = json.loads(json.dumps(reports[name]))
     assert found["benchmark"] == name
@@ -78,9 +83,42 @@ def test_render_says_where_its_time_goes(reports: dict[str, dict[str, Any]]) -> 
 def test_our_scores_are_those_of_the_plain_loop(reports: dict[str, dict[str, Any]]) -> None:
     found = reports["score"]["results"]
     assert found["naive_loop"]["max_difference"] < 1e-9
-    packages = found["packages_only"]
-    assert packages["cost"] == pytest.approx(packages["ours_ms"] / packages["peer_ms"], rel=2e-3)
-    assert {"decode", "pesq", "stoi", "sdr", "lag", "rest"} <= set(packages["stages_ms"])
+    everything = found["all_vs_pesq_alone"]
+    assert everything["cost"] == pytest.approx(everything["ours_ms"] / everything["peer_ms"], rel=2e-3)
+    assert {"decode", "pesq", "stoi", "sdr", "lag", "flags", "composite", "rest"} <= set(everything["stages_ms"])
+    assert "pesq" not in found["naive_loop_without_pesq"]["stages_ms"]
+
+
+def test_the_plain_loop_differs_where_our_score_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HUBBUB_CORPUS", raising=False)
+    (case,) = score._cases(corpus.make(tmp_path / "corpus", clips=1, others=1))
+    assert 0 < score._difference(case) < 1e-9
+    si_sdr = plain.si_sdr
+    monkeypatch.setattr(plain, "si_sdr", lambda s, e: si_sdr(s, e) + 0.01)
+    assert score._difference(case) == pytest.approx(0.01, rel=1e-6)
+
+
+def test_systems_that_are_scored_together_get_the_scores_of_each_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HUBBUB_CORPUS", raising=False)
+    (case,) = score._cases(corpus.make(tmp_path / "corpus", clips=1, others=1))
+    together = score._scores(case, score.NO_PESQ, score.SYSTEMS)
+    values = [[row.value for row in rows] for rows in together]
+    assert len({tuple(system) for system in values}) == score.SYSTEMS  # four estimates, not one four times
+    for k, part in enumerate(case.parts):
+        alone = score._scores(replace(case, parts=((0, part[1]),)), score.NO_PESQ)[0]
+        assert [row.value for row in alone] == values[k]
+
+
+def test_energy_ratios_are_those_of_the_packages(reports: dict[str, dict[str, Any]]) -> None:
+    for entry in reports["sdr"]["results"].values():
+        assert entry["max_difference"] < 1e-9  # dB
+
+
+def test_intelligibility_is_that_of_pystoi(reports: dict[str, dict[str, Any]]) -> None:
+    for entry in reports["stoi"]["results"].values():
+        assert entry["max_difference"] < 1e-12
 
 
 def test_the_plain_loop_mixes_what_we_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +190,23 @@ def test_all_writes_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(command, "RESULTS", tmp_path)
     command.main(["all"])
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{name}.json" for name in sorted(command.NAMES)]
+
+
+def test_one_benchmark_writes_its_results_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"benchmark": "stoi", "corpus": {"name": "demo"}, "results": {}}
+    monkeypatch.setattr(command, "report", lambda name, rounds, quick: made)
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+    command.main(["stoi"])
+    assert not (tmp_path / "results").exists()
+    command.main(["stoi", "--write"])
+    assert [p.name for p in (tmp_path / "results").iterdir()] == ["stoi.json"]
+
+
+def test_the_table_has_a_row_for_each_thing_said() -> None:
+    results = {
+        name: json.loads((command.RESULTS / f"{name}.json").read_text()) for name in {name for name, _ in readme.SAID}
+    }
+    table = readme.section(results)
+    for (name, key), said in readme.SAID.items():
+        ratio = results[name]["results"][key]["ratio"]
+        assert any(line.startswith(f"| {said} |") and line.endswith(f" {ratio:.3g} |") for line in table.splitlines())

@@ -147,3 +147,35 @@ def test_a_metric_of_the_users_is_a_column_and_what_is_skipped_is_said(
     assert float(found["silence", "wss"]["mean"]) == 200
     assert float(found["silence", "mine"]["mean"]) == 0
     assert "mcd was skipped: needs y." in path.read_text()
+
+
+def test_scores_are_broken_down_by_any_column_and_weighted(dataset: Dataset, tmp_path: Path) -> None:
+    view = report.View(by="noise_class", cluster="mixture_id", weight="duration_s")
+    path = Path(report.report(dataset, out=str(tmp_path / "r"), examples=0, view=view))
+    with path.with_name("bins.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    known = {str(m.noise_class) for m in dataset.manifest()}
+    assert {row["bin_column"] for row in rows} == {"noise_class"}
+    assert {row["bin"] for row in rows} <= known | {"unknown"}
+    per_system = [int(row["n"]) for row in rows if (row["system"], row["metric"]) == ("irm", "si_sdr")]
+    (whole,) = {int(row["n"]) for row in leaderboard(path).values()}
+    assert sum(per_system) == whole
+    assert "mean, weighted by duration_s," in path.read_text()
+    halves = report.View(by="level_dbfs", edges=(-30.0, -20.0))
+    path = Path(report.report(dataset, out=str(tmp_path / "h"), examples=0, view=halves))
+    with path.with_name("bins.csv").open() as handle:
+        assert {row["bin"] for row in csv.DictReader(handle)} <= {"(-inf, -30)", "[-30, -20)", "[-20, inf)"}
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        (report.View(by="snr"), r"--by: the manifest has no column 'snr' \(did you mean 'snr_db'\?\)"),
+        (report.View(weight="noise_class"), "--weight needs a column of numbers, and 'noise_class' is none"),
+        (report.View(by="noise_class", edges=(1.0, 2.0)), "--edges needs a column of numbers"),
+        (report.View(edges=(2.0, 1.0)), "--edges must increase, got 2, 1"),
+    ],
+)
+def test_a_view_that_cannot_be_is_refused(dataset: Dataset, view: report.View, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        report.report(dataset, view=view)

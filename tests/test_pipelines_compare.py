@@ -331,6 +331,9 @@ def test_events_on_paper(tmp_path: Path) -> None:
     expected = (0.2 + 0.1 + 3 / 180 + 0) / 4
     assert found["seld_error"]["value"] == pytest.approx(expected)
     assert found["seld_error"]["low"] < expected < found["seld_error"]["high"]
+    longer = csv(tmp_path, "l", Path(reference).read_text().replace(",", " ") + "r2 999 x 0 0")
+    late = by(compare_events.compare_seld(reference, [longer], draws=50))
+    assert late["er_20"]["value"] == pytest.approx(1 / 10)  # after the reference's last event it is a false one too
     micro = by(compare_events.compare_seld(reference, [estimate], average="micro", draws=50))
     assert micro["f1_20"]["value"] == pytest.approx(9 / (9 + 1 + 0.5))
 
@@ -370,6 +373,8 @@ def test_notes_on_paper(tmp_path: Path) -> None:
         "r1": pytest.approx(4 / 5),
         "r2": pytest.approx(2 / 3),
     }
+    onset = rows["note_f1_onset"]
+    assert (onset["low"], onset["high"]) == pytest.approx((2 / 3, 4 / 5))  # a quarter of draws has one recording twice
     nothing = compare_events.compare_notes(
         csv(tmp_path, "r", NOTES), [csv(tmp_path, "n", "recording onset offset pitch")]
     )

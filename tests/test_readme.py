@@ -46,10 +46,12 @@ def test_the_readers_of_a_dataset_are_as_shown(tmp_path: Path) -> None:
 
 
 def test_every_command_of_the_table_exists() -> None:
-    named = set(re.findall(r"`hubbub ([a-z]+)", README))
-    known = {command.callback.__name__ for command in cli.app.registered_commands if command.callback}
+    named = set(re.findall(r"`hubbub ([a-z-]+)", README))
+    commands = [command for command in cli.app.registered_commands if command.callback]
+    known = {command.name or command.callback.__name__ for command in commands if command.callback}
+    known |= {str(group.name) for group in cli.app.registered_groups}
     assert named <= known
-    assert {"scan", "plan", "generate", "check", "replay", "infer", "score", "report"} <= named
+    assert {"scan", "plan", "generate", "check", "replay", "infer", "score", "report", "compare", "metrics"} <= named
 
 
 def test_the_recipe_of_the_readme_is_a_recipe() -> None:

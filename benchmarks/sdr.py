@@ -6,7 +6,7 @@ pair's time where its reference has been seen before, as when several systems ar
 
 Keys
     sdr_vs_mir_eval        BSSEval v3 SDR of one source; at least 20.
-    sdr_vs_fast_bss_eval  the same against fast_bss_eval in float64; at least 8.
+    sdr_vs_fast_bss_eval   the same against fast_bss_eval in float64; at least 8.
     bss_eval_2_sources     SDR, SIR and SAR of two sources, the assignment included. mir_eval takes the best mean SIR.
 
 `max_difference` is in dB, over all pairs and ratios.

@@ -133,9 +133,9 @@ class Reference:
             ratio = np.log(prediction_error(s.lags, e.predictor) / s.error).clip(0)  # below 0 by rounding alone
             values["llr"], values["llr_uncapped"] = _lowest(ratio.clip(None, _LLR_CAP)), _lowest(ratio)
         if "wss" in self.names:
-            values["wss"] = _lowest(_slope_distances(*s.slopes, *e.slopes))
+            values["wss"] = _lowest(_slope_distances(s.level_db, e.level_db))
         if "wss_cmgan" in self.names:
-            values["wss_cmgan"] = _lowest(_slope_distances(*s.integer_slopes, *e.integer_slopes))
+            values["wss_cmgan"] = _lowest(_slope_distances(_as_integers(s.level_db), _as_integers(e.level_db)))
         if "fwsegsnr" in self.names:
             values["fwsegsnr"] = _weighted_snr(s.amplitude, e.amplitude)
         if "cd" in self.names:
@@ -248,8 +248,7 @@ class _Half:
 
     signal: Signal
     energy: Signal  # windowed
-    slopes: tuple[Signal, Signal]  # level in dB of every band, floored, and weight of every slope
-    integer_slopes: tuple[Signal, Signal]  # the same of samples divided by 32768
+    level_db: Signal  # of the power in every band, floored
     amplitude: Signal  # in every band, of a spectrum that sums to 1
     lags: Signal  # autocorrelation, order + 1
     predictor: Signal  # prediction polynomials, 1 first
@@ -269,12 +268,10 @@ class _Half:
             lags=bool({"llr", "llr_uncapped", "cd"} & asked),
         )
         level_db = 10 * np.log10(np.maximum(power, 1e-10))
-        slopes = _weighted(level_db if "wss" in asked else level_db[:0])
-        integer_slopes = _weighted(_as_integers(level_db if "wss_cmgan" in asked else level_db[:0]))
         predictor = predictors(lags)
         error = prediction_error(lags, predictor)
         cepstrum = _cepstra(predictor) if "cd" in asked else nothing
-        return cls(signal, energy, slopes, integer_slopes, amplitude, lags, predictor, error, cepstrum)
+        return cls(signal, energy, level_db, amplitude, lags, predictor, error, cepstrum)
 
 
 def _frame_by_frame(
@@ -312,12 +309,6 @@ def _lowest(distance: Signal) -> float:
 
 def _as_integers(level_db: Signal) -> Signal:
     return np.maximum(level_db - _INTEGER_DB, _FLOOR_DB)
-
-
-def _weighted(level_db: Signal) -> tuple[Signal, Signal]:
-    weight = np.empty((len(level_db), _BANDS - 1))
-    _frame_weights(level_db, weight)
-    return level_db, weight
 
 
 def _weighted_snr(reference: Signal, estimate: Signal) -> float:
@@ -483,14 +474,18 @@ def _cepstra(predictor: Signal) -> Signal:
 
 
 @kernel()
-def _slope_distances(reference: Signal, weight_s: Signal, estimate: Signal, weight_e: Signal) -> Signal:
+def _slope_distances(reference: Signal, estimate: Signal) -> Signal:
     """WSS of every frame, from levels in dB of shape `(frames, bands)`: sum w (slope_s - slope_e)^2 / sum w."""
-    out = np.empty(reference.shape[0])
-    for f in range(out.size):
+    frames, slopes = reference.shape[0], reference.shape[1] - 1
+    out = np.empty(frames)
+    weight_s, weight_e = np.empty(slopes), np.empty(slopes)
+    for f in range(frames):
         s, e = reference[f], estimate[f]
+        _slope_weights(s, weight_s)
+        _slope_weights(e, weight_e)
         whole, total = 0.0, 0.0
-        for b in range(s.size - 1):
-            weight = (weight_s[f, b] + weight_e[f, b]) / 2
+        for b in range(slopes):
+            weight = (weight_s[b] + weight_e[b]) / 2
             difference = (s[b + 1] - s[b]) - (e[b + 1] - e[b])
             whole += weight * difference * difference
             total += weight
@@ -499,31 +494,23 @@ def _slope_distances(reference: Signal, weight_s: Signal, estimate: Signal, weig
 
 
 @kernel()
-def _frame_weights(levels: Signal, weights: Signal) -> None:
-    for f in range(weights.shape[0]):
-        _slope_weights(levels[f], weights[f])
-
-
-@kernel()
-def _slope_weights(levels: Signal, weights: Signal) -> None:
+def _slope_weights(level: Signal, weight: Signal) -> None:
     """Klatt's weights, 1 at a peak: Kmax / (Kmax + highest - level) Klocmax / (Klocmax + nearest peak - level).
 
     The nearest peak of a falling slope is where the fall began. That of a rise should be the band that it reaches; the
     MATLAB code takes the one before, and published values with it.
     """
-    slopes = weights.shape[1]
-    for f in range(weights.shape[0]):
-        level, weight = levels[f], weights[f]
-        nearest = level[0]
-        for b in range(slopes):
-            if b > 0 and level[b] > level[b - 1]:
+    slopes = weight.size
+    nearest = level[0]
+    for b in range(slopes):
+        if b > 0 and level[b] > level[b - 1]:
+            nearest = level[b]
+        weight[b] = nearest
+    for b in range(slopes - 1, -1, -1):
+        if level[b + 1] > level[b]:
+            if b == slopes - 1 or not level[b + 2] > level[b + 1]:
                 nearest = level[b]
             weight[b] = nearest
-        for b in range(slopes - 1, -1, -1):
-            if level[b + 1] > level[b]:
-                if b == slopes - 1 or not level[b + 2] > level[b + 1]:
-                    nearest = level[b]
-                weight[b] = nearest
-        highest = level.max()
-        for b in range(slopes):
-            weight[b] = _KMAX * _KLOCMAX / ((_KMAX + highest - level[b]) * (_KLOCMAX + weight[b] - level[b]))
+    highest = level.max()
+    for b in range(slopes):
+        weight[b] = _KMAX * _KLOCMAX / ((_KMAX + highest - level[b]) * (_KLOCMAX + weight[b] - level[b]))

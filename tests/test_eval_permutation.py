@@ -228,6 +228,15 @@ def test_windows_of_silence_keep_the_fixed_order_and_are_not_judged() -> None:
     assert (quiet.judged, quiet.disagreeing) == (0, None)
 
 
+def test_a_tie_in_a_window_is_no_swap() -> None:
+    s = sources(1, 2, 4 * RATE)
+    e = s[::-1].copy()
+    e[:, RATE : 2 * RATE] = s[:, RATE : 2 * RATE].sum(axis=0)  # both outputs are the mixture for a second
+    found = assign_windows(references=s, estimates=e, sample_rate=RATE, window_s=1, hop_s=1)
+    assert found.orders == ((1, 0),) * 4
+    assert found.disagreeing == 0
+
+
 def test_missed_references_are_zeros() -> None:
     s = sources(1, 2, 3 * RATE)
     found = assign_windows(references=s, estimates=s[1:], sample_rate=RATE, window_s=1, hop_s=1)

@@ -537,7 +537,12 @@ def _decode(
     done = number = 0
     while done < start + frames:
         size, sides, at = _frame_header(data, begin, block, bits, done, number, crc_8)
-        if size < 1 or size > rows.shape[1] - _MOST_ORDER or (sides > 7 and channels != 2) or 7 >= sides != channels - 1:
+        if (
+            size < 1
+            or size > rows.shape[1] - _MOST_ORDER
+            or (sides > 7 and channels != 2)
+            or 7 >= sides != channels - 1
+        ):
             return False
         for channel in range(channels):
             wider = (sides == 8 or sides == 10) if channel else sides == 9  # the difference of two channels

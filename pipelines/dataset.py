@@ -3,7 +3,7 @@
 recipe.yaml  run.json  sources.parquet  plan/<split>-00000.parquet  mixtures/<split>-00000.parquet  dropped/  failed/
 timings/
 manifest.parquet  leaks.parquet  card/  estimates/<system_id>/  scores/<system_id>/  systems/<system_id>.parquet
-report/
+ratings.parquet  report/
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _scores(dataset: Dataset) -> tuple[pd.DataFrame, list[Metric]]:
     stages = {name: entry for name, entry in dataset.run().get("stages", {}).items() if name.startswith("score ")}
     if not stages:
         return pd.DataFrame(), []
-    _, table = report._scores(dataset)
+    _, table = report.scored_systems(dataset)
     scores: pd.DataFrame = table.to_pandas()
     scored = set(scores.metric)
     metrics = {m.name: m for entry in stages.values() for m in plan_of(entry).chosen() if m.name in scored}

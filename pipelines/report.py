@@ -24,7 +24,7 @@ from pipelines.dataset import Dataset, machine, package_versions
 from pipelines.score import Plan, plan_of, score_shards, score_stage
 from reports import card, page
 
-__all__ = ["View", "report", "write_card"]
+__all__ = ["View", "report", "scored_systems", "write_card"]
 
 SNR_STEP_DB = 5.0
 DECIMALS = {"": 3, "dB": 2}
@@ -93,7 +93,7 @@ class View:
 def report(dataset: Dataset, *, out: str | None = None, examples: int = 4, view: View | None = None) -> str:
     """Write the page of a dataset's scored systems and return the path of its index."""
     view = _checked(dataset, view or View())
-    systems, table = _scores(dataset)
+    systems, table = scored_systems(dataset)
     scores = table.to_pandas().assign(
         system=lambda rows: rows.system_id.map({s.system_id: name for name, s in systems.items()})
     )
@@ -141,7 +141,7 @@ def _shown_metrics(
     return [metric for name, metric in known.items() if name in computed], lines
 
 
-def _scores(dataset: Dataset) -> tuple[dict[str, System], pa.Table]:
+def scored_systems(dataset: Dataset) -> tuple[dict[str, System], pa.Table]:
     """All scored systems by the name they are shown under, and their scores on the shards that all of them were run
     on.
     """

@@ -115,9 +115,7 @@ def test_ratings_of_what_is_not_scored_are_named(
     table = written(tmp_path, one(dataset, mixture_id=train), one(dataset, scale="MUSHRA"))
     assert cli.run(["ratings", dataset.root, table, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (
-        "1 of 2 ratings are of estimates without scores; they are stored and agree with nothing" in found["notes"]
-    )
+    assert "1 of 2 ratings are of estimates without scores; they are stored and agree with nothing" in found["notes"]
     status = {(row["metric"], row["scale"]): (row["n"], row["status"], row["reason"]) for row in found["rows"]}
     assert status["si_sdr", "MOS"] == (0, "skipped", "no_estimate_has_both")
     assert status["si_sdr", "MUSHRA"] == (1, "ok", None)

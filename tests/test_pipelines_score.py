@@ -349,7 +349,9 @@ def test_a_metric_that_is_not_installed_is_skipped_before_any_work(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     infer(dataset, load_system("oracle"), workers=0, quiet=True)
-    monkeypatch.setattr(score, "missing", lambda metric, models: "needs x: pip install 'hubbub[y]'" if metric.extra else None)
+    monkeypatch.setattr(
+        score, "missing", lambda metric, models: "needs x: pip install 'hubbub[y]'" if metric.extra else None
+    )
     score.score(dataset, metrics=("mcd", "snr"), workers=0, quiet=True)
     found = scores(dataset)
     assert {(s.status, s.reason) for s in found if s.metric == "mcd"} == {

@@ -162,4 +162,5 @@ def _difference(case: Case) -> float:
     (rows,) = _scores(case, FIVE)
     values = plain.score(*case.encoded)
     both = [(r.value, v) for r, v in zip(rows, values, strict=True) if not {"clamped", "ill_conditioned"} & {*r.flags}]
-    return max(abs(ours - value) for ours, value in both if ours is not None)
+    worst: float = max(abs(ours - value) for ours, value in both if ours is not None)
+    return worst

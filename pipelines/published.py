@@ -97,11 +97,18 @@ def _item(reference: Signal, rate: int, numbers: Sequence[Number]) -> tuple[Item
 
 def _against(
     source: str, pair: str, item: tuple[Item, Mapping[str, str]], estimate: Signal, numbers: Sequence[Number]
-) -> Iterator[Check]:
-    """A check for every number, of one estimate of an item."""
+) -> Iterator[Found]:
+    """A check for every number, of one estimate of an item. A number beyond the bounds of its metric is named: hubbub
+    clamps it, as PESQ below the map of the raw score -0.5.
+    """
     rows = {row.metric: row for row in item[0].pair("target", Output(name="estimate", signal=estimate))}
     for number in numbers:
         row = rows[number.metric]
+        low, high = METRICS[number.metric].bounds
+        if "clamped" in row.flags and not low <= number.value <= high:
+            what = f"{number.label} = {number.value:.6g}"
+            yield NotReproduced(source, pair, what, f"beyond the metric's bounds: clamped to {row.value:.6g}")
+            continue
         yield Check(
             source=source,
             pair=pair,
@@ -113,7 +120,7 @@ def _against(
         )
 
 
-def _plain(source: str, pair: str, reference: Path, estimate: Path, numbers: Sequence[Number]) -> Iterator[Check]:
+def _plain(source: str, pair: str, reference: Path, estimate: Path, numbers: Sequence[Number]) -> Iterator[Found]:
     """The same for two files."""
     (s, rate), (e, _) = _read(reference), _read(estimate)
     yield from _against(source, pair, _item(s, rate, numbers), e, numbers)

@@ -172,7 +172,7 @@ def _rows(settings: Settings, mixture_id: str, item: Any, system_id: str, name: 
         Score(
             system_id=system_id,
             mixture_id=mixture_id,
-            **asdict(pair) | {"counts": [KeyNumber(key, value) for key, value in pair.counts]},
+            **vars(pair) | {"counts": [KeyNumber(key, value) for key, value in pair.counts]},
         )
         for pair in pairs
     ]

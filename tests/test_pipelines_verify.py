@@ -18,12 +18,27 @@ from pipelines.published import Number
 from pipelines.verify import Check, NotReproduced, Report, Tolerance
 
 SLOW = ("speechmos", "pyworld")
+NETWORKS = ("dnsmos_p808",)
+"""Of DNSMOS, a network costs up to 2 s for each pair: the command runs all, the suite one."""
+
+
+def kept(pair: verify.Golden, *, packages_left_out: tuple[str, ...] = ()) -> verify.Golden:
+    """The pair without metrics of some packages, and of DNSMOS only `NETWORKS`."""
+    values = {
+        output: {
+            name: value
+            for name, value in of.items()
+            if METRICS[name].package not in packages_left_out and (METRICS[name].group != "dnsmos" or name in NETWORKS)
+        }
+        for output, of in pair.values.items()
+    }
+    return dataclasses.replace(pair, values=values)
 
 
 @pytest.fixture(scope="module")
 def golden() -> list[Check]:
-    """Every golden value, scored here."""
-    return [check for pair in verify.goldens() for check in verify.checks_of(pair)]
+    """The golden values, scored here."""
+    return [check for pair in verify.goldens() for check in verify.checks_of(kept(pair))]
 
 
 def check(**changed: Any) -> Check:
@@ -42,19 +57,15 @@ def test_this_machine_gives_the_golden_values(golden: list[Check]) -> None:
     assert sum(isinstance(c.expected, float) for c in golden) > 300
 
 
-def test_a_changed_sample_is_seen() -> None:
-    """One click of 1 % of full scale: every metric of signals moves by more than its tolerance."""
+def test_other_audio_is_seen_by_every_metric() -> None:
+    """Noise 20 dB below the estimate."""
     pair = next(pair for pair in verify.goldens() if pair.name == "noise_10db")
-    values = {name: of | {} for name, of in pair.values.items()}
-    values = {
-        output: {name: v for name, v in of.items() if METRICS[name].package not in SLOW}
-        for output, of in values.items()
-    }
-    (name,) = pair.estimates
-    clicked = pair.estimates[name] + 0.01 * np.eye(1, len(pair.estimates[name]), 16123)[0]
-    found = verify.checks_of(dataclasses.replace(pair, values=values, estimates={name: clicked}))
-    assert [c.metric for c in found if c.ok] in ([], ["fwsegsnr_reverb_median"], ["llr_reverb_median"])
-    assert sum(not c.ok for c in found) > 30
+    pair = kept(pair, packages_left_out=SLOW)
+    ((name, e),) = pair.estimates.items()
+    other = e + 0.1 * e.std() * np.random.default_rng(0).standard_normal(e.size)
+    found = verify.checks_of(dataclasses.replace(pair, estimates={name: other}))
+    assert not [c.metric for c in found if c.ok]
+    assert len(found) > 30
 
 
 def test_a_pair_of_talkers_is_assigned(golden: list[Check]) -> None:
@@ -222,11 +233,14 @@ SLOWEST = {"mir_eval_bss", "enhancement_pairs"}
 
 @pytest.fixture(scope="module")
 def others(corpus: Path) -> tuple[list[Check], list[NotReproduced]]:
-    """All sources but the two slow ones, of which a part is compared."""
+    """All sources but the two slow ones, of which a part is compared elsewhere, and one network of DNSMOS."""
     folder = corpus / "metric_fixtures"
     with pytest.MonkeyPatch.context() as patch:
-        kept = {name: source for name, source in published.SOURCES.items() if name not in SLOWEST}
-        patch.setattr(published, "SOURCES", kept)
+        sources = {name: source for name, source in published.SOURCES.items() if name not in SLOWEST}
+        patch.setattr(published, "SOURCES", sources)
+        patch.setattr(
+            published, "missing", lambda m: "slow" if m.group == "dnsmos" and m.name not in NETWORKS else None
+        )
         return published.compared(folder)
 
 
@@ -235,7 +249,7 @@ def test_published_values_are_reproduced(others: tuple[list[Check], list[NotRepr
     assert not [(c.source, c.pair, c.metric, c.expected, c.found) for c in checks if not c.ok]
     assert {c.source for c in checks} == {"ludlows/PESQ", "SpeechScore", "Loizou (MATLAB)", "VERSA", "fbai-speech"}
     assert len(checks) > 60
-    assert not any(c.skipped for c in checks)
+    assert sum(c.metric.startswith("dnsmos_p808") and not c.skipped for c in checks) == 3
 
 
 def test_what_is_not_reproduced_has_its_reason(others: tuple[list[Check], list[NotReproduced]]) -> None:
@@ -298,3 +312,19 @@ def test_a_wrong_published_value_is_off(corpus: Path) -> None:
     assert right.ok
     assert not wrong.ok
     assert wrong.metric == "snr (no)"
+
+
+def test_a_value_beyond_the_bounds_is_named(corpus: Path) -> None:
+    """PESQ of speech in noise at -5 dB, raw below -0.5: the package says 1.0421, and a row is clamped to 1.0427."""
+    folder = corpus / "metric_fixtures" / "enhancement_pairs"
+    value = next(
+        said["pesq_wb"]
+        for said in json.loads((folder / "reference_values.json").read_text())["pairs"]
+        if said["degraded"] == "p257_018_noisy_-5dB.flac"
+    )
+    files = folder / "p257_018_clean.flac", folder / "p257_018_noisy_-5dB.flac"
+    (named,) = published._plain("x", "y", *files, [Number("pesq_wb", value, verify.PESQ)])
+    assert named == NotReproduced("x", "y", "pesq_wb = 1.04212", "beyond the metric's bounds: clamped to 1.04269")
+    (off,) = published._plain("x", "y", *files, [Number("pesq_wb", 1.05, verify.PESQ)])  # within them it is compared
+    assert isinstance(off, Check)
+    assert not off.ok

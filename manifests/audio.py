@@ -61,9 +61,10 @@ def read_segment(uri: str, *, start: int, frames: int, channel: int) -> Signal:
 
     Raises ValueError where the file does not have them.
     """
-    x = _read_flac(uri, start, frames)
-    if x is not None and 0 <= channel < len(x):
-        return x[channel]
+    found = _read_flac(uri, start, frames)
+    if found is not None and 0 <= channel < len(found):
+        one: Signal = found[channel]
+        return one
     wanted = f"{uri}: wanted frames {start}..{start + frames} of channel {channel}"
     try:
         with open_sound(uri) as file:
@@ -94,7 +95,8 @@ def _read_flac(uri: str, start: int, frames: int) -> Signal | None:
     except OSError:
         return None
     found = flac.decode(data, start=start, frames=frames)
-    return None if found is None else found.samples
+    samples: Signal | None = None if found is None else found.samples
+    return samples
 
 
 def _read(file: sf.SoundFile, start: int, frames: int) -> Signal:
@@ -141,6 +143,12 @@ def _write(x: Signal, sample_rate: int, path: str) -> Audio:
 def decode(audio: Audio | dict[str, Any]) -> tuple[Signal, int]:
     """Samples (channels, samples) and rate of encoded audio."""
     data = audio.bytes if isinstance(audio, Audio) else audio["bytes"]
+    if data[:4] == b"fLaC":
+        from manifests import flac  # loads numba, which reading other audio does not need
+
+        found = flac.decode(data)
+        if found is not None:
+            return found.samples, found.sample_rate
     return decode_file(io.BytesIO(data))
 
 

@@ -1,5 +1,5 @@
-"""FLAC files of integer signals: what libFLAC writes, in a third of its time and a little smaller; and what it reads, in
-half of libsndfile's time.
+"""FLAC files of integer signals: what libFLAC writes, in a third of its time and a little smaller; and what it reads,
+in half of libsndfile's time.
 
 Conventions
     Samples that are written are int32, shape (channels, samples), of `bits` bits (16 or 24) each; 1 to 8 channels, none
@@ -17,6 +17,8 @@ Source
     RFC 9639. Linear prediction under Welch's window, Levinson's recursion: Makhoul, "Linear prediction", 1975.
 """
 
+# numba gives its integers a size, which Python ints do not have: mypy cannot follow kernels.
+# mypy: disable-error-code="arg-type,assignment,return-value,no-any-return"
 from __future__ import annotations
 
 import functools

@@ -4,6 +4,8 @@ smaller ones; integers of any kind in, the same integers out."""
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -256,3 +258,78 @@ def test_a_sample_that_does_not_fit(value: int, bits: int) -> None:
 def test_a_format_that_is_not_written(rate: int, bits: int) -> None:
     with pytest.raises(ValueError, match=rf"got {bits} and {rate}"):
         flac.encode(np.zeros((1, 5), np.int32), sample_rate=rate, bits=bits)
+
+
+# reading
+
+
+def written(integers: Any, rate: int, bits: int) -> bytes:
+    """By libFLAC, which uses more of the format than we do."""
+    sink = io.BytesIO()
+    sf.write(sink, integers.T / 2.0 ** (bits - 1), rate, format="FLAC", subtype=f"PCM_{bits}")
+    return sink.getvalue()
+
+
+def read(data: bytes) -> Any:
+    return sf.read(io.BytesIO(data), dtype="float32", always_2d=True)[0].T
+
+
+def wave(seed: int, channels: int, samples: int, bits: int, amplitude: float) -> Any:
+    x = np.random.default_rng(seed).standard_normal((channels, samples)).cumsum(axis=1) * amplitude * 2.0 ** (bits - 4)
+    return np.clip(np.rint(x), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 8),
+    st.integers(1, 12_000),
+    st.sampled_from([16, 24]),
+    st.sampled_from([8000, 11025, 16000, 44100, 48000]),
+    st.floats(-5, 0),
+)
+def test_what_libflac_writes_is_read_as_libflac_reads_it(
+    seed: int, channels: int, samples: int, bits: int, rate: int, exponent: float
+) -> None:
+    data = written(wave(seed, channels, samples, bits, 10**exponent), rate, bits)
+    found = flac.decode(data)
+    assert found is not None
+    assert (found.sample_rate, found.frames) == (rate, samples)
+    np.testing.assert_array_equal(found.samples, read(data))
+
+
+def test_a_stretch_is_that_of_the_whole_and_needs_no_more_of_the_file() -> None:
+    data = written(wave(1, 2, 40_000, 16, 0.1), 16000, 16)
+    whole = read(data)
+    for start, frames in ((0, 100), (4000, 4200), (5000, 0), (30_000, 10_000)):
+        found = flac.decode(data, start=start, frames=frames)
+        assert found is not None
+        np.testing.assert_array_equal(found.samples, whole[:, start : start + frames])
+    head = flac.decode(data[: len(data) // 2], start=0, frames=10_000)
+    assert head is not None
+    np.testing.assert_array_equal(head.samples, whole[:, :10_000])
+    assert flac.decode(data[: len(data) // 2]) is None
+    assert flac.decode(data, start=39_000, frames=1001) is None
+
+
+@given(st.integers(0, 10**6), st.data())
+def test_a_changed_bit_is_noticed_or_changes_no_sample(seed: int, data: st.DataObject) -> None:
+    whole = written(wave(seed, 1, 5000, 16, 0.1), 16000, 16)
+    place = data.draw(st.integers(42, len(whole) - 1))
+    harmed = bytearray(whole)
+    harmed[place] ^= 1 << data.draw(st.integers(0, 7))
+    found = flac.decode(bytes(harmed))
+    assert found is None or np.array_equal(found.samples, read(whole))
+
+
+def test_what_is_not_flac_of_known_length_is_left_to_others() -> None:
+    for data in (b"", b"RIFF", b"fLaC", b"fLaC" + bytes(60)):
+        assert flac.decode(data) is None
+
+
+def test_real_files_are_read_as_libsndfile_reads_them(corpus: Path) -> None:
+    paths = sorted(corpus.rglob("*.flac"))[::12]
+    assert len(paths) > 20
+    for path in paths:
+        found = flac.decode(path.read_bytes())
+        assert found is not None, path
+        np.testing.assert_array_equal(found.samples, read(path.read_bytes()), err_msg=str(path))

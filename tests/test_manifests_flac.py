@@ -304,9 +304,9 @@ def test_a_stretch_is_that_of_the_whole_and_needs_no_more_of_the_file() -> None:
         found = flac.decode(data, start=start, frames=frames)
         assert found is not None
         np.testing.assert_array_equal(found.samples, whole[:, start : start + frames])
-    head = flac.decode(data[: len(data) // 2], start=0, frames=10_000)
+    head = flac.decode(data[: len(data) // 2], start=0, frames=2000)
     assert head is not None
-    np.testing.assert_array_equal(head.samples, whole[:, :10_000])
+    np.testing.assert_array_equal(head.samples, whole[:, :2000])
     assert flac.decode(data[: len(data) // 2]) is None
     assert flac.decode(data, start=39_000, frames=1001) is None
 

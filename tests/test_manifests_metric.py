@@ -47,7 +47,7 @@ def test_a_recogniser_needs_no_bounds(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_a_missing_asset(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere.yaml: no such metric file"):
+    with pytest.raises(UserError, match=r"nowhere\.yaml: no such metric file"):
         load_metric(str(tmp_path / "nowhere.yaml"))
     with pytest.raises(UserError, match=r"metric 'mine': asset .*w.pt does not exist"):
         identify(load(tmp_path, MINE + "assets: [w.pt]\n"), None)

@@ -92,28 +92,37 @@ def test_the_gate_takes_noise_and_leaves_a_tone() -> None:
     np.testing.assert_allclose(out[1000:3000], tone[1000:3000], atol=0.15)
 
 
-def test_a_value_that_moves_needs_a_new_number() -> None:
-    def moved(metric: str, by: float, conformance: int = CONFORMANCE) -> dict[str, Any]:
-        other = copy.deepcopy(EXPECTED)
-        other["conformance"] = conformance
-        other["pairs"][0]["values"]["a_noise_0db"][metric] += by
-        return other
+def value(said: dict[str, Any], metric: str) -> Any:
+    return said["pairs"][0]["values"]["a_noise_0db"][metric]
 
-    script.refuse_silent_change(EXPECTED, copy.deepcopy(EXPECTED))
-    script.refuse_silent_change(EXPECTED, moved("snr", 1e-10))
+
+def moved(metric: str, by: float, conformance: int = CONFORMANCE) -> dict[str, Any]:
+    other = copy.deepcopy(EXPECTED)
+    other["conformance"] = conformance
+    other["pairs"][0]["values"]["a_noise_0db"][metric] += by
+    return other
+
+
+def test_a_value_that_moves_needs_a_new_number() -> None:
     with pytest.raises(SystemExit, match=r"noise_0db a_noise_0db snr: was .*\n.*raise eval.catalogue.CONFORMANCE"):
-        script.refuse_silent_change(EXPECTED, moved("snr", 1e-8))
-    script.refuse_silent_change(EXPECTED, moved("snr", 1e-8, CONFORMANCE + 1))
-    script.refuse_silent_change(EXPECTED, moved("pesq_wb", 1e-5))
+        script.reconciled(EXPECTED, moved("snr", 1e-8))
     with pytest.raises(SystemExit, match="pesq_wb"):
-        script.refuse_silent_change(EXPECTED, moved("pesq_wb", 1e-2))
+        script.reconciled(EXPECTED, moved("pesq_wb", 1e-2))
+    found = script.reconciled(EXPECTED, moved("snr", 1e-8, CONFORMANCE + 1))
+    assert value(found, "snr") == value(EXPECTED, "snr") + 1e-8
+
+
+def test_a_value_that_does_not_move_keeps_every_digit() -> None:
+    assert script.reconciled(EXPECTED, copy.deepcopy(EXPECTED)) == EXPECTED
+    assert script.reconciled(EXPECTED, moved("snr", 1e-10)) == EXPECTED
+    assert script.reconciled(EXPECTED, moved("pesq_wb", 1e-5)) == EXPECTED
 
 
 def test_a_new_metric_or_pair_needs_none() -> None:
     old = copy.deepcopy(EXPECTED)
     del old["pairs"][0]["values"]["a_noise_0db"]["snr"]
     del old["pairs"][1]
-    script.refuse_silent_change(old, EXPECTED)
+    assert script.reconciled(old, copy.deepcopy(EXPECTED)) == EXPECTED
 
 
 @pytest.mark.parametrize("status", ["error", "skipped", "crashed", "timeout"])

@@ -217,9 +217,9 @@ def _decoded(output: Mapping[str, Any]) -> Any:
     from eval.score import Output
 
     if output["audio"] is None:
-        return Output(name=output["name"], text=output["text"])
+        return Output(name=output["name"], text=output.get("text"))
     samples, rate = audio.decode(output["audio"])
-    return Output(name=output["name"], signal=samples, sample_rate=rate, text=output["text"])
+    return Output(name=output["name"], signal=samples, sample_rate=rate, text=output.get("text"))
 
 
 def isolated_if_risky(function: Callable[..., Any], **arguments: Any) -> Any:

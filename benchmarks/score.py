@@ -134,8 +134,7 @@ def _case(number: int, speech: str, noise: str, snr_db: float) -> Case:
 def _scores(case: Case, metrics: tuple[str, ...], systems: int = 1) -> list[list[Any]]:
     """The rows of each system."""
     settings = score.Settings("", tuple((str(k), f"system {k}") for k in range(systems)), score.resolved(metrics))
-    found = score.work(settings, case.payload, case.parts[:systems])
-    return found if systems > 1 else [found]
+    return score.work(settings, case.payload, case.parts[:systems])
 
 
 def _ours(cases: Sequence[Case], metrics: tuple[str, ...], systems: int = 1) -> None:

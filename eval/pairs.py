@@ -21,7 +21,7 @@ from eval import distortion, gaming, perceptual
 from eval.catalogue import METRICS, Metric
 from eval.outcome import Outcome, Unscorable
 
-__all__ = ["FUNCTIONS", "RESAMPLER", "Pair", "Side", "rate_of", "resampled"]
+__all__ = ["FUNCTIONS", "RESAMPLER", "Memo", "Pair", "Side", "rate_of", "resampled"]
 
 Signal = NDArray[np.float64]
 Call = Callable[..., Outcome]

@@ -36,7 +36,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,21 @@ from numpy.typing import ArrayLike, NDArray
 from eval import catalogue
 from eval.catalogue import HEADLINE, Metric
 from eval.outcome import Outcome, Unscorable, fault
-from eval.pairs import RESAMPLER, Pair, Side, rate_of, resampled
+from eval.pairs import RESAMPLER, Memo, Pair, Side, rate_of, resampled
 
-__all__ = ["ALL", "TOGETHER", "Item", "Output", "PairScore", "PlugIn", "Speech", "direct", "score_pair", "version"]
+__all__ = [
+    "ALL",
+    "TOGETHER",
+    "Item",
+    "Output",
+    "PairScore",
+    "PlugIn",
+    "Speech",
+    "direct",
+    "score_pair",
+    "unscored",
+    "version",
+]
 
 Signal = NDArray[np.float64]
 Call = Callable[..., Outcome]
@@ -101,12 +113,27 @@ class PlugIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One output of a system: a signal `(channels, samples)` at `sample_rate` (None: the reference's), or a text."""
+    """One output of a system: a signal `(channels, samples)` at `sample_rate` (None: the reference's), or a text. It is
+    fitted to the references once, however many of them it is compared with.
+    """
 
     name: str
     signal: ArrayLike | None = None
     sample_rate: int | None = None
     text: str | None = None
+    memo: Memo = field(default_factory=Memo, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.sample_rate is not None:
+            _check_rate("estimate_rate", self.sample_rate)
+
+    def fitted(self, samples: int, sample_rate: int) -> _Delivered:
+        """The signal as references of so many samples at that rate see it."""
+        own_rate = sample_rate if self.sample_rate is None else self.sample_rate
+        if self.signal is None:
+            return _Delivered(reason="missing")
+        x = self.signal
+        return self.memo((samples, sample_rate), lambda: _deliver(samples, _mono("estimate", x), sample_rate, own_rate))
 
 
 @dataclass(frozen=True)
@@ -121,6 +148,14 @@ class Speech:
     recognise: Callable[..., str] | None = None
     sample_rate: int | None = None
     stamp: str = ""
+
+
+def unscored(output: str, reference: str, **known: Any) -> PairScore:
+    """A row in which nothing has been filled in but what is `known`."""
+    empty: dict[str, Any] = {"metric": "", "value": None, "status": "", "reason": None, "metric_version": ""}
+    empty |= {"sample_rate": None, "resampler": None, "length_delta": None, "lag": None}
+    empty |= {"permutation": [], "counts": [], "flags": []}
+    return PairScore(output=output, reference=reference, **empty | known)
 
 
 def direct(function: Callable[..., Outcome], **arguments: Any) -> Outcome:
@@ -146,7 +181,7 @@ def score_pair(
     return item.pair("target", output, status=estimate_status, reason=estimate_reason)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Delivered:
     """The estimate at the reference's rate and length, or the reason why there is none, and what was found on the
     way.
@@ -218,22 +253,7 @@ class Item:
             pair = Pair(side, delivered.side, self._mixture_like(side), self._names, self._call, self._models)
             lag = pair.lag()[0]
             flags += pair.flags()
-        blank = PairScore(
-            output=output.name,
-            reference=reference,
-            metric="",
-            value=None,
-            status="",
-            reason=None,
-            sample_rate=None,
-            resampler=None,
-            length_delta=delivered.length_delta,
-            lag=lag,
-            permutation=[],
-            counts=[],
-            flags=flags,
-            metric_version="",
-        )
+        blank = unscored(output.name, reference, length_delta=delivered.length_delta, lag=lag, flags=flags)
         rows = []
         for metric in self.metrics:
             if metric.name in TOGETHER:
@@ -298,8 +318,7 @@ class Item:
             return _Chosen([None] * len(self._references), [], 0, [])
         if broadcast:
             return _Chosen([outputs[0]] * len(self._references), [], 0, [])
-        samples = next(iter(self._references.values())).signal.size
-        estimates = np.stack([self._fitted(output, samples) for output in outputs])
+        estimates = np.stack([self._fitted(output) for output in outputs])
         references = np.stack([np.nan_to_num(side.signal) for side in self._references.values()])
         found = permutation.assign(references=references, estimates=estimates)
         order = [None if place is None else outputs[place] for place in found.order]
@@ -325,12 +344,10 @@ class Item:
                 ]
         return _Chosen(order, places, found.false_sources, flags)
 
-    def _fitted(self, output: Output, samples: int) -> Signal:
-        """An output as the assignment sees it: zeros where it is broken."""
-        if output.signal is None:
-            return np.zeros(samples)
-        rate = self.sample_rate if output.sample_rate is None else output.sample_rate
-        side = _deliver(samples, _mono("estimate", output.signal), self.sample_rate, rate).side
+    def _fitted(self, output: Output) -> Signal:
+        """An output as all sources together see it: zeros where it is broken."""
+        samples = next(iter(self._references.values())).signal.size
+        side = output.fitted(samples, self.sample_rate).side
         return np.zeros(samples) if side is None else side.signal
 
     def _several(self, chosen: _Chosen, status: str, reason: str | None) -> list[PairScore]:
@@ -341,21 +358,17 @@ class Item:
         for k, (name, output) in enumerate(zip(self._references, chosen.order, strict=True)):
             given = Output(name=name) if output is None else replace(output, name=name)
             own = {metric: outcome for (metric, number), outcome in ratios.items() if number == k}
-            found = self.pair(name, given, status=status, reason=lost if output is None else reason, ratios=own)
-            rows += [replace(row, permutation=chosen.places, flags=[*row.flags, *chosen.flags]) for row in found]
-        return [*rows, *self._together(chosen, status, reason)]
+            rows += self.pair(name, given, status=status, reason=lost if output is None else reason, ratios=own)
+        rows += self._together(chosen, status, reason)
+        return [replace(row, permutation=chosen.places, flags=[*row.flags, *chosen.flags]) for row in rows]
 
     def _delivered(self, reference: str, output: Output, status: str, reason: str | None) -> _Delivered:
-        rate = self.sample_rate if output.sample_rate is None else output.sample_rate
-        _check_rate("estimate_rate", rate)
         if self._faults[reference]:
             return _Delivered()
         if output.signal is None or status not in ("ok", "ok_len"):
             return _Delivered(reason=reason or (status if status not in ("ok", "ok_len") else "missing"))
-        samples = self._references[reference].signal.size
-        delivered = _deliver(samples, _mono("estimate", output.signal), self.sample_rate, rate)
-        delivered.wrong_length |= status == "ok_len"
-        return delivered
+        delivered = output.fitted(self._references[reference].signal.size, self.sample_rate)
+        return replace(delivered, wrong_length=delivered.wrong_length or status == "ok_len")
 
     def _mixture_like(self, side: Side) -> Side | None:
         """The mixture, where it is as long as a reference."""
@@ -390,11 +403,8 @@ class Item:
         names = list(self._references)
         found: dict[tuple[str, int], Outcome] = {}
         usable = [k for k, name in enumerate(names) if not self._faults[name]]
-        samples = self._references[names[0]].signal.size
         signals = {
-            k: self._fitted(output, samples)
-            for k, output in enumerate(chosen.order)
-            if output is not None and k in usable
+            k: self._fitted(output) for k, output in enumerate(chosen.order) if output is not None and k in usable
         }
         given = [k for k, signal in signals.items() if fault(signal) is None]
         if len(usable) < 2:
@@ -439,7 +449,7 @@ class Item:
             channels = min(len(image), references.shape[1])
             for c in range(channels):
                 part = Output(name=output.name, signal=image[c], sample_rate=output.sample_rate)
-                estimates[list(usable).index(k), c] = self._fitted(part, references.shape[-1])
+                estimates[list(usable).index(k), c] = self._fitted(part)
         try:
             ratios = separation.bss_eval_images(
                 references=references, estimates=estimates, sample_rate=self.sample_rate
@@ -472,25 +482,7 @@ class Item:
                 outcome = Outcome(float(sum(chosen.order[k] is None for k in heard)))
             else:
                 outcome = Outcome(float(chosen.false_sources))
-            value, kept, why, flags = _settle(metric, outcome)
-            rows.append(
-                PairScore(
-                    output=ALL,
-                    reference=ALL,
-                    metric=metric.name,
-                    value=value,
-                    status=kept,
-                    reason=why,
-                    sample_rate=self.sample_rate,
-                    resampler=None,
-                    length_delta=None,
-                    lag=None,
-                    permutation=chosen.places,
-                    counts=[],
-                    flags=[*flags, *chosen.flags],
-                    metric_version=version(metric),
-                )
-            )
+            rows.append(self._filled(unscored(ALL, ALL), metric, outcome, _Delivered()))
         return rows
 
     def _aggregated(self, chosen: _Chosen) -> Outcome:
@@ -499,7 +491,7 @@ class Item:
 
         sides = list(self._references.values())
         estimates = [
-            np.zeros_like(side.signal) if output is None else self._fitted(output, side.signal.size)
+            np.zeros_like(side.signal) if output is None else self._fitted(output)
             for side, output in zip(sides, chosen.order, strict=True)
         ]
         if all(fault(estimate) for estimate in estimates):
@@ -601,19 +593,22 @@ def _unusable(s: Signal, sample_rate: int) -> str | None:
 
 def _deliver(samples: int, e: Signal, sample_rate: int, estimate_rate: int) -> _Delivered:
     """The length rule and the rate rule."""
-    out = _Delivered(resampled=estimate_rate != sample_rate)
-    out.reason = fault(e)
-    if out.reason in ("empty", "nan", "inf"):  # anywhere, even in what would be cut off: such a system is broken
-        return out
+    is_resampled = estimate_rate != sample_rate
+    reason = fault(e)
+    if reason in ("empty", "nan", "inf"):  # anywhere, even in what would be cut off: such a system is broken
+        return _Delivered(reason=reason, resampled=is_resampled)
     e = resampled(e, estimate_rate, sample_rate)
-    out.length_delta = len(e) - samples
-    out.wrong_length = abs(out.length_delta) > LENGTH_TOLERANCE_S * sample_rate
-    if out.length_delta:
+    delta = len(e) - samples
+    if delta:
         e = np.pad(e[:samples], (0, max(0, samples - len(e))))
-    out.reason = fault(e)
-    if out.reason is None:
-        out.side = Side(e, sample_rate)
-    return out
+    reason = fault(e)
+    return _Delivered(
+        side=Side(e, sample_rate) if reason is None else None,
+        reason=reason,
+        length_delta=delta,
+        wrong_length=abs(delta) > LENGTH_TOLERANCE_S * sample_rate,
+        resampled=is_resampled,
+    )
 
 
 def _matrix(signal: ArrayLike | None) -> Signal:

@@ -96,9 +96,8 @@ class Together:
     """Stages over the same items, which are read once: each stage's rows go to files of its own, as if it ran alone.
 
     `items(settings, shard name, indices of stages)` yields items with a part for each of these stages;
-    `work(settings, payload, ((index, part), ...))` returns a list of rows for each of them, and for a single one its
-    rows. Where that fails for good, `lost(settings, payload, (index, part), reason)` says what the rows are, beside the
-    row of `failed`.
+    `work(settings, payload, ((index, part), ...))` returns a list of rows for each of them. Where that fails for good,
+    `lost(settings, payload, (index, part), reason)` says what the rows are, beside the row of `failed`.
     """
 
     name: str
@@ -190,14 +189,20 @@ def _run_joint(together: Together, joint: Shard, isolated: bool) -> Counts:
         if len(shares) > 1 and not isolated and _share(ledgers, shares, item, together):
             continue
         for index, part in shares:
-            arguments = (together.settings, item.payload, ((index, part),))
-            work = functools.partial(together.work, *arguments)
-            if isolated:
-                work = functools.partial(isolate.call, together.work, *arguments, timeout_s=together.item_timeout_s)
             lost = functools.partial(together.lost, together.settings, item.payload, (index, part))
-            _enter(ledgers[index], item, work, lost)
+            _enter(ledgers[index], item, functools.partial(_alone, together, item, (index, part), isolated), lost)
     counts = sum((ledger.commit() for ledger in ledgers.values()), Counts())
     return replace(counts, seconds=time.perf_counter() - began)  # each of them was open for all of it
+
+
+def _alone(together: Together, item: Item, share: tuple[int, Any], isolated: bool) -> list[Any]:
+    """The rows of one stage."""
+    arguments = (together.settings, item.payload, (share,))
+    if isolated:
+        (rows,) = isolate.call(together.work, *arguments, timeout_s=together.item_timeout_s)
+    else:
+        (rows,) = together.work(*arguments)
+    return list(rows)
 
 
 def _share(ledgers: dict[int, _Ledger], shares: Sequence[tuple[int, Any]], item: Item, together: Together) -> bool:

@@ -92,12 +92,12 @@ class View:
 
 def report(dataset: Dataset, *, out: str | None = None, examples: int = 4, view: View | None = None) -> str:
     """Write the page of a dataset's scored systems and return the path of its index."""
-    view = _checked(dataset, view or View())
+    view = view or View()
+    manifest = _manifest_for(dataset, view)
     systems, table = scored_systems(dataset)
     scores = table.to_pandas().assign(
         system=lambda rows: rows.system_id.map({s.system_id: name for name, s in systems.items()})
     )
-    manifest = _manifest(dataset, view.columns)
     conditions = manifest[manifest.mixture_id.isin(scores.mixture_id)]
     metrics, skipped = _shown_metrics(dataset, systems, scores)
     anchors = [name for name, system in systems.items() if system.kind == "builtin"]
@@ -215,19 +215,19 @@ def _bins(
     return summary.by_bin(scores, conditions, by=view.by, edges=edges, metrics=metrics, **how)
 
 
-def _checked(dataset: Dataset, view: View) -> View:
-    """The view, or UserError where it names columns that the manifest lacks or that cannot be used so."""
+def _manifest_for(dataset: Dataset, view: View) -> pd.DataFrame:
+    """The manifest's columns that a view needs. UserError where it has them not, or they cannot be used so."""
     known = parquet.read_schema_names(dataset.path("manifest.parquet"))
     for option, name in (("--by", view.by), ("--cluster", view.cluster), ("--weight", view.weight)):
         if name is not None and name not in known:
             raise UserError(f"{option}: the manifest has no column '{name}'{ids.nearest(name, known)}")
     if view.edges is not None and any(low >= high for low, high in itertools.pairwise(view.edges)):
         raise UserError(f"--edges must increase, got {', '.join(f'{e:g}' for e in view.edges)}")
-    kinds = parquet.read_table(dataset.path("manifest.parquet"), view.columns).to_pandas()
+    manifest = _manifest(dataset, view.columns)
     for option, name in (("--edges", view.by if view.edges else None), ("--weight", view.weight)):
-        if name is not None and not pd.api.types.is_numeric_dtype(kinds[name]):
+        if name is not None and not pd.api.types.is_numeric_dtype(manifest[name]):
             raise UserError(f"{option} needs a column of numbers, and '{name}' is none")
-    return view
+    return manifest
 
 
 def _warnings(leaderboard: pd.DataFrame, scores: pd.DataFrame, systems: dict[str, System]) -> list[str]:

@@ -16,8 +16,8 @@ import functools
 import hashlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from eval import catalogue
 from eval.catalogue import HEADLINE, Metric
@@ -29,6 +29,9 @@ from pipelines import engine, isolate, modules
 from pipelines.console import warn
 from pipelines.dataset import Dataset, package_versions, stage_entry
 from pipelines.infer import NEEDS_TARGET, mixture_shards
+
+if TYPE_CHECKING:
+    from eval.score import Output, PairScore, Speech
 
 __all__ = ["Plan", "isolated_if_risky", "plan_of", "score", "score_shards", "score_stage"]
 
@@ -125,8 +128,8 @@ def _estimates(dataset: Dataset, system_id: str, shard: str) -> dict[str, Any]:
     return lost | {row["mixture_id"]: row for row in table.to_pylist()}
 
 
-def work(settings: Settings, payload: Payload, parts: tuple[tuple[int, Any], ...]) -> list[Any]:
-    """All metrics of all outputs of some systems: a list of rows for each, or the rows of a single one."""
+def work(settings: Settings, payload: Payload, parts: tuple[tuple[int, Any], ...]) -> list[list[Score]]:
+    """All metrics of all outputs of some systems: a list of rows for each."""
     from eval.score import Item
 
     references = {name: audio.decode(stored) for name, stored in payload.references.items()}
@@ -142,8 +145,7 @@ def work(settings: Settings, payload: Payload, parts: tuple[tuple[int, Any], ...
         models=settings.plan.models,
         call=isolated_if_risky,
     )
-    found = [_rows(settings, payload.mixture_id, item, *settings.systems[index], part) for index, part in parts]
-    return found if len(found) > 1 else found[0]
+    return [_rows(settings, payload.mixture_id, item, *settings.systems[index], part) for index, part in parts]
 
 
 def _rows(settings: Settings, mixture_id: str, item: Any, system_id: str, name: str, estimate: Any) -> list[Score]:
@@ -168,19 +170,17 @@ def _rows(settings: Settings, mixture_id: str, item: Any, system_id: str, name: 
         status=status,
         reason=reason,
     )
-    return [
-        Score(
-            system_id=system_id,
-            mixture_id=mixture_id,
-            **vars(pair) | {"counts": [KeyNumber(key, value) for key, value in pair.counts]},
-        )
-        for pair in pairs
-    ]
+    return [_score(system_id, mixture_id, pair) for pair in pairs]
+
+
+def _score(system_id: str, mixture_id: str, pair: PairScore) -> Score:
+    counts = [KeyNumber(key, value) for key, value in pair.counts]
+    return Score(system_id=system_id, mixture_id=mixture_id, **vars(pair) | {"counts": counts})
 
 
 def lost(settings: Settings, payload: Payload, part: tuple[int, Any], reason: str) -> list[Score]:
     """The rows of a mixture that could not be scored: the process died, ran out of time or raised."""
-    from eval.score import ALL, TOGETHER
+    from eval.score import ALL, TOGETHER, unscored
 
     index, estimate = part
     names = list(payload.references)
@@ -188,32 +188,23 @@ def lost(settings: Settings, payload: Payload, part: tuple[int, Any], reason: st
         names = [output["name"] for output in estimate["outputs"]] if not isinstance(estimate, str) else []
         names = names or ["estimate"]
     several = settings.plan.against != "target"
-    return [
-        Score(
-            system_id=settings.systems[index][0],
-            mixture_id=payload.mixture_id,
-            output=output,
+    rows = [
+        unscored(
+            output,
+            output if output in payload.references else ALL if output == ALL else "target",
             metric=metric.name,
-            value=None,
             status=reason if reason in ("crashed", "timeout") else "error",
             reason=reason,
-            reference=output if output in payload.references else ALL if output == ALL else "target",
-            sample_rate=None,
-            resampler=None,
-            length_delta=None,
-            lag=None,
-            permutation=[],
-            counts=[],
-            flags=[],
             metric_version=metric.version,
         )
         for output in [*names, *([ALL] if several else [])]
         for metric in settings.plan.chosen()
         if (metric.name in TOGETHER) == (output == ALL)
     ]
+    return [_score(settings.systems[index][0], payload.mixture_id, row) for row in rows]
 
 
-def _decoded(output: Mapping[str, Any]) -> Any:
+def _decoded(output: Mapping[str, Any]) -> Output:
     from eval.score import Output
 
     if output["audio"] is None:
@@ -281,8 +272,15 @@ def _loaded(plan: Plan) -> list[Any]:
     ]
 
 
-def _speech(plan: Plan, transcripts: Mapping[str, str | None]) -> Any:
+def _speech(plan: Plan, transcripts: Mapping[str, str | None]) -> Speech | None:
     """What word errors need, where they are asked for."""
+    listener = _listener(plan)
+    return listener and replace(listener, transcripts=transcripts)
+
+
+@functools.lru_cache(maxsize=4)
+def _listener(plan: Plan) -> Speech | None:
+    """What word errors need besides the transcripts, once per process."""
     from eval import normalise
     from eval.score import Speech
 
@@ -290,16 +288,10 @@ def _speech(plan: Plan, transcripts: Mapping[str, str | None]) -> Any:
         return None
     stamp = normalise.get(plan.normaliser).stamp
     if plan.recogniser is None:
-        return Speech(transcripts, plan.normaliser, stamp=stamp)
-    spec = MetricSpec.model_validate_json(plan.recogniser[0])
-    stamp += f"+{spec.name}-{plan.recogniser[1]}"
-    return Speech(transcripts, plan.normaliser, _recogniser(plan.recogniser[0]), spec.sample_rate, stamp)
-
-
-@functools.lru_cache(maxsize=1)
-def _recogniser(spec_json: str) -> Callable[..., str]:
-    """The recogniser, loaded once per process."""
-    return modules.load(MetricSpec.model_validate_json(spec_json))
+        return Speech({}, plan.normaliser, stamp=stamp)
+    spec_json, identity = plan.recogniser
+    spec = MetricSpec.model_validate_json(spec_json)
+    return Speech({}, plan.normaliser, modules.load(spec), spec.sample_rate, f"{stamp}+{spec.name}-{identity}")
 
 
 # ------------------------------------------------------------------------------------------------------ the driver

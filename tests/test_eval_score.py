@@ -664,6 +664,15 @@ def test_one_output_stands_for_every_talker() -> None:
     assert all(abs(table[name, "si_sdr"].value) < 3 for name in TALKERS)
 
 
+def test_an_output_is_fitted_once_for_all_talkers(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    original = soxr.resample
+    monkeypatch.setattr(soxr, "resample", lambda x, *rates, **how: calls.append(x.size) or original(x, *rates, **how))
+    outputs = [replace(o, signal=original(o.signal, RATE, 8000), sample_rate=8000) for o in near(0, *OTHERS)]
+    assert values(several(outputs))["all", "missed_sources"] == 0
+    assert len(calls) == len(outputs)
+
+
 def test_stems_are_matched_by_name() -> None:
     references = {"target": S, "noise": 0.3 * speech(8)}
     outputs = [Output(name="noise", signal=references["noise"] + 0.01 * E), Output(name="target", signal=E)]

@@ -126,7 +126,8 @@ def scored(reference: Any, estimate: Any, rate: int, *metrics: str) -> dict[str,
     part = {"outputs": outputs, "status": "ok", "reason": None}
     payload = score.Payload("m", {"target": vars(audio.encode_float(np.atleast_2d(reference), rate, "r"))})
     settings = score.Settings("nowhere", (("system-0", "system"),), score.resolved(metrics, (), "target"))
-    return {s.metric: s for s in score.work(settings, payload, ((0, part),))}
+    (rows,) = score.work(settings, payload, ((0, part),))
+    return {s.metric: s for s in rows}
 
 
 def test_published_values_come_out(corpus: Path) -> None:

@@ -23,7 +23,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from augment.fourier import LEAST_LENGTH, WIDTH, Planes, planes, product, transform
+from augment.fourier import LEAST_LENGTH, WIDTH, Planes, inverse_product, planes, radices, transform
 from manifests.compiled import kernel
 
 __all__ = ["DIRECT_TAPS", "convolve"]
@@ -48,7 +48,7 @@ def convolve(x: Array, h: Array | Sequence[Array], *, length: int | None = None)
     signal = _row("x", x)[:length]
     if length is not None and length < 1:
         raise ValueError(f"length must be at least 1, got {length}")
-    spectra: dict[tuple[int, int], Planes] = {}
+    spectra: dict[tuple[int, int], list[Planes]] = {}
     if isinstance(h, np.ndarray):
         return _filtered(signal, h, length, spectra)
     return [_filtered(signal, one, length, spectra) for one in h]
@@ -60,16 +60,18 @@ def _row(name: str, values: Array) -> Signal:
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _filtered(x: Signal, h: Array, length: int | None, spectra: dict[tuple[int, int], Planes]) -> Signal:
+def _filtered(x: Signal, h: Array, length: int | None, spectra: dict[tuple[int, int], list[Planes]]) -> Signal:
     if h.ndim not in (1, 2) or h.size == 0:
         raise ValueError(f"h must have shape (taps,) or (channels, taps) and not be empty, got {h.shape}")
     taps = np.ascontiguousarray(np.atleast_2d(h), dtype=np.float32)
     full = x.size + taps.shape[1] - 1
-    out = np.zeros((len(taps), full if length is None else length), np.float32)
+    out = np.empty((len(taps), full if length is None else length), np.float32)
+    out[:, full:] = 0.0
     supports = [_support(row) for row in taps]
     short = [stop - start <= DIRECT_TAPS for start, stop in supports]
     for channel, (start, stop) in enumerate(supports):
         if short[channel]:
+            out[channel] = 0.0
             _direct(x, taps[channel, start:stop], start, out[channel])
     if not all(short):
         _overlap_add(x, taps, [c for c, s in enumerate(short) if not s], out[:, :full], spectra)
@@ -82,17 +84,20 @@ def _support(row: Signal) -> tuple[int, int]:
     return (first, row.size - int(nonzero[::-1].argmax())) if nonzero[first] else (0, 0)
 
 
-def _overlap_add(x: Signal, taps: Signal, rows: list[int], out: Signal, spectra: dict[tuple[int, int], Planes]) -> None:
-    """Add the convolution of `x` with the named rows of `taps` to those rows of `out` (zeros before)."""
-    length, batch = _layout(x.size, taps.shape[1])
+def _overlap_add(
+    x: Signal, taps: Signal, rows: list[int], out: Signal, spectra: dict[tuple[int, int], list[Planes]]
+) -> None:
+    """The convolution of `x` with the named rows of `taps`, to those rows of `out`."""
+    length, batch, times = _split(*_layout(x.size, taps.shape[1]))
     step = length - taps.shape[1] + 1
     if (length, step) not in spectra:
-        spectra[length, step] = _spectrum(x, step, length, batch)
-    work, spare = planes(length, batch)[::-1], planes(length, batch)[::-1]  # exchanged: the inverse transform
+        spectra[length, step] = _spectra(x, step, length, batch, times)
+    work, spare = planes(length, batch), planes(length, batch)
     for channel in rows:
-        product(spectra[length, step], _transfer(taps[channel], length), work[::-1])
-        im, re = transform(work, spare, length=length)
-        _add_blocks(re, im, step, batch, out[channel])
+        transfer = _transfer(taps[channel], length)
+        for number, spectrum in enumerate(spectra[length, step]):
+            re, im = inverse_product(spectrum, transfer, work, spare, length=length)
+            _add_blocks(re, im, step, batch, out[channel, 2 * batch * step * number :], number > 0)
 
 
 @functools.lru_cache(maxsize=256)
@@ -111,14 +116,30 @@ def _layout(samples: int, taps: int) -> tuple[int, int]:
         length *= 2
 
 
-def _spectrum(x: Signal, step: int, length: int, batch: int) -> Planes:
+@functools.lru_cache(maxsize=256)
+def _split(length: int, batch: int) -> tuple[int, int, int]:
+    """The length, and a smaller batch so many times, where that makes the same bytes: less memory stays in the cache
+    from step to step.
+    """
+    times = 1
+    while batch % 2 == 0 and (batch < WIDTH or batch % (2 * WIDTH) == 0):
+        if radices(length, batch // 2) != radices(length, batch):
+            break
+        batch, times = batch // 2, 2 * times
+    return length, batch, times
+
+
+def _spectra(x: Signal, step: int, length: int, batch: int, times: int) -> list[Planes]:
     """Blocks of `step` samples, the even ones as real and the odd ones as imaginary parts, transformed."""
-    padded = np.zeros(2 * batch * step, np.float32)
-    padded[: x.size] = x
-    blocks = planes(length, batch)
-    blocks[:, step * batch :] = 0.0
-    _gather_blocks(padded, step, batch, blocks[0], blocks[1])
-    return transform(blocks, planes(length, batch), length=length)
+    padded = np.empty(2 * batch * step * times, np.float32)
+    padded[: x.size], padded[x.size :] = x, 0.0
+    found = []
+    for some in padded.reshape(times, -1):
+        blocks = planes(length, batch)
+        blocks[:, step * batch :] = 0.0
+        _gather_blocks(some, step, batch, blocks[0], blocks[1])
+        found.append(transform(blocks, planes(length, batch), length=length))
+    return found
 
 
 def _transfer(row: Signal, length: int) -> Planes:
@@ -128,8 +149,9 @@ def _transfer(row: Signal, length: int) -> Planes:
     halves[0, : (row.size + 1) // 2] = row[::2]
     halves[1, : row.size // 2] = row[1::2]
     found = transform(halves, planes(length // 2, 1), length=length // 2)
+    back = np.concatenate([found[:, :1], found[:, :0:-1]], axis=1)
     out = np.empty((2, length), np.float32)
-    _join_halves(found[0], found[1], *_turns(length), out[0], out[1])
+    _join_halves(*found, *back, *_turns(length), *out)
     return out
 
 
@@ -141,16 +163,20 @@ def _turns(length: int) -> tuple[Signal, Signal]:
 
 
 @kernel()
-def _join_halves(re: Signal, im: Signal, cos: Signal, sin: Signal, to_re: Signal, to_im: Signal) -> None:
-    """From the transform of even + j odd samples that of the real signal: E[k] +- w^k O[k] at k and half a turn on."""
-    half, scale = re.size, cos[0]
-    for k in range(half):
-        m = half - k if k else 0
-        even_re, even_im = scale * (re[k] + re[m]), scale * (im[k] - im[m])
-        odd_re, odd_im = im[k] + im[m], re[m] - re[k]
+def _join_halves(
+    re: Signal, im: Signal, back_re: Signal, back_im: Signal, cos: Signal, sin: Signal, to_re: Signal, to_im: Signal
+) -> None:
+    """From the transform of even + j odd samples, at k and at -k (`back`), that of the real signal: E[k] + w^k O[k] at
+    k, the difference half a turn on.
+    """
+    scale = cos[0]
+    low_re, low_im, high_re, high_im = to_re[: re.size], to_im[: re.size], to_re[re.size :], to_im[re.size :]
+    for k in range(re.size):
+        even_re, even_im = scale * (re[k] + back_re[k]), scale * (im[k] - back_im[k])
+        odd_re, odd_im = im[k] + back_im[k], back_re[k] - re[k]
         turned_re, turned_im = cos[k] * odd_re - sin[k] * odd_im, cos[k] * odd_im + sin[k] * odd_re
-        to_re[k], to_im[k] = even_re + turned_re, even_im + turned_im
-        to_re[half + k], to_im[half + k] = even_re - turned_re, even_im - turned_im
+        low_re[k], low_im[k] = even_re + turned_re, even_im + turned_im
+        high_re[k], high_im[k] = even_re - turned_re, even_im - turned_im
 
 
 @kernel()
@@ -177,15 +203,22 @@ def _gather_four(x: Signal, step: int, batch: int, to: Signal) -> None:
 
 
 @kernel()
-def _add_blocks(re: Signal, im: Signal, step: int, batch: int, out: Signal) -> None:
+def _add_blocks(re: Signal, im: Signal, step: int, batch: int, out: Signal, after: bool) -> None:
+    """Each block begins a step after the one before. It is added to what that left there; behind that, it is first."""
     length = re.size // batch
     for b in range(batch):
-        even = out[2 * b * step : 2 * b * step + length]
-        for n in range(even.size):
-            even[n] += re[n * batch + b]
-        odd = out[(2 * b + 1) * step : (2 * b + 1) * step + length]
-        for n in range(odd.size):
-            odd[n] += im[n * batch + b]
+        _add_block(re[b:], step, batch, length, out[2 * b * step :], after or b > 0)
+        _add_block(im[b:], step, batch, length, out[(2 * b + 1) * step :], True)
+
+
+@numba.njit()
+def _add_block(block: Signal, step: int, batch: int, length: int, out: Signal, after: bool) -> None:
+    left = min(length - step, out.size) if after else 0
+    added, first, rest = out[:left], out[left:length], block[left * batch :]
+    for n in range(added.size):
+        added[n] += block[n * batch]
+    for n in range(first.size):
+        first[n] = rest[n * batch]
 
 
 @kernel()

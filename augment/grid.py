@@ -51,12 +51,12 @@ def summed(grids: Sequence[Grid]) -> Grid:
 def residual(whole: Grid, parts: Sequence[Grid]) -> Grid | None:
     """`whole` less the sum of `parts`, all of one shape; `None` where that is zero throughout."""
     rest = functools.reduce(np.subtract, parts[:-1], whole)
-    return None if np.array_equal(rest, parts[-1]) else rest - parts[-1]
+    return None if _same(rest.ravel(), np.ascontiguousarray(parts[-1]).ravel()) else rest - parts[-1]
 
 
 def grid_peak(grid: Grid) -> int:
     """Largest magnitude, in steps."""
-    return max(int(grid.max()), -int(grid.min()))
+    return int(_largest_step(np.ascontiguousarray(grid).ravel()))
 
 
 def peak(x: Signal) -> float:
@@ -79,6 +79,22 @@ def peak_of_sum(signals: Sequence[Signal]) -> float:
 def _round(x: Signal, gain: np.float32, scale: np.float32, out: Grid) -> None:
     for i in range(x.size):
         out[i] = np.int32(np.rint(x[i] * gain * scale))  # scale is a power of two: that product is exact
+
+
+@kernel()
+def _same(x: Grid, y: Grid) -> bool:
+    changed = np.int32(0)
+    for i in range(x.size):
+        changed = np.int32(changed | x[i] ^ y[i])
+    return bool(changed == 0)
+
+
+@kernel()
+def _largest_step(grid: Grid) -> int:
+    high = low = np.int32(0)
+    for i in range(grid.size):
+        high, low = max(high, grid[i]), min(low, grid[i])
+    return int(max(np.int64(high), -np.int64(low)))
 
 
 @kernel()

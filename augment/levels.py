@@ -62,6 +62,7 @@ __all__ = [
 Signal = npt.NDArray[np.float32]
 Power = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
 Array = npt.NDArray[np.floating[Any]]
 Span = tuple[int, int]
 
@@ -177,6 +178,21 @@ def _masked_energy(x: Signal, mask: Mask) -> float:
     return float(lanes.sum())
 
 
+@kernel()
+def _energies(x: Signal, mask: Mask) -> tuple[float, float]:
+    """Both of them, added in the same order."""
+    lanes, masked = np.zeros(_LANES), np.zeros(_LANES)
+    for row in range(x.size // _LANES):
+        for lane in range(_LANES):
+            value = np.float64(x[row * _LANES + lane]) ** 2
+            lanes[lane] += value
+            masked[lane] += value if mask[row * _LANES + lane] else 0.0
+    for i in range(x.size - x.size % _LANES, x.size):
+        lanes[0] += np.float64(x[i]) ** 2
+        masked[0] += np.float64(x[i]) ** 2 if mask[i] else 0.0
+    return float(lanes.sum()), float(masked.sum())
+
+
 # ITU-T P.56
 
 
@@ -284,7 +300,7 @@ def _hangover(sample_rate: int) -> int:
 @kernel()
 def _activity(
     x: Signal, g: float, of_q: Power, of_p: Power, hangover: int, thresholds: Power, envelope: Power
-) -> npt.NDArray[np.int64]:
+) -> Counts:
     """For each number of thresholds the count of samples at which that many are active.
 
     A threshold is active at a sample if the envelope reached it there or during the hangover before. Thresholds rise,
@@ -295,31 +311,40 @@ def _activity(
     counts = np.zeros(thresholds.size + 1, np.int64)
     last = np.full(thresholds.size + 1, -hangover - 1)
     here = active = since = 0
+    low, high = edges[0], edges[1]
     past, piece = np.zeros(2), np.empty(_PIECE)
     for start in range(0, x.size, _PIECE):
         stop = min(start + _PIECE, x.size)
         q = envelope[start:stop] if envelope.size else piece[: stop - start]
         _envelope(x[start:stop], g, of_q, of_p, past, q)
-        i = start
-        while i < stop:
-            while q[i - start] >= edges[here + 1]:
+        for i in range(q.size):
+            if low <= q[i] < high:
+                continue
+            now = start + i
+            last[here] = now - 1
+            active, since = _lapse(counts, last, active, since, hangover, now)
+            while q[i] >= edges[here + 1]:
                 here += 1
-            while q[i - start] < edges[here]:
+            while q[i] < edges[here]:
                 here -= 1
-            if here > active:
-                counts[active] += i - since
-                active, since = here, i
             low, high = edges[here], edges[here + 1]
-            i += 1
-            while i < stop and low <= q[i - start] < high:
-                i += 1
-            last[here] = i - 1
-            while last[active] + hangover < i - 1:
-                end = max(since, last[active] + hangover + 1)
-                counts[active] += end - since
-                active, since = active - 1, end
+            if here > active:
+                counts[active] += now - since
+                active, since = here, now
+    last[here] = x.size - 1
+    active, since = _lapse(counts, last, active, since, hangover, x.size)
     counts[active] += x.size - since
     return counts
+
+
+@numba.njit()
+def _lapse(counts: Counts, last: Counts, active: int, since: int, hangover: int, now: int) -> tuple[int, int]:
+    """The threshold that is active after the hangovers that have ended before `now`, and since when."""
+    while last[active] + hangover < now - 1:
+        end = max(since, last[active] + hangover + 1)
+        counts[active] += end - since
+        active, since = active - 1, end
+    return active, since
 
 
 @numba.njit()
@@ -383,7 +408,11 @@ def loudness_lufs(x: Array, sample_rate: int) -> float | None:
     those of a microphone array and weigh 1.0 each; the surround weights of the standard are not applied. `None` under
     0.4 s or where no block passes the gates.
     """
-    return _integrated(_block_powers(_rows("x", x), sample_rate))
+    return _loudness(_rows("x", x), sample_rate)
+
+
+def _loudness(rows: Signal, sample_rate: int) -> float | None:
+    return _integrated(_block_powers(rows, sample_rate))
 
 
 def _integrated(powers: Power) -> float | None:
@@ -468,8 +497,11 @@ def snr_all(
     """The SNR under every definition, by kind. `speech_activity` saves its analysis where the caller has done it."""
     pair = _pair(speech, noise, sample_rate, span)
     known = speech_activity or activity(pair.speech, sample_rate)
-    found = {kind: _levels(pair, kind, known) for kind in SNR_KINDS if kind != "rms_active"}
-    found["rms_active"] = _active_rms(pair.speech, known), found["p56_active"][1]
+    found = {"peak": _levels(pair, "peak", known)}  # which finds out whether both are finite
+    found["lufs"] = _loudness(pair.speech[np.newaxis], sample_rate), _loudness(pair.noise[np.newaxis], sample_rate)
+    of_speech, of_noise = (_rms_levels(x, pair.span, known.mask) for x in (pair.speech, pair.noise))
+    found |= {"rms": (of_speech[0], of_noise[0]), "rms_active": (of_speech[1], of_noise[1])}
+    found["p56_active"] = None if known.level is None else known.level.level_dbfs, of_noise[1]
     return {kind: _difference(*found[kind]) for kind in SNR_KINDS}
 
 
@@ -538,6 +570,15 @@ def _levels(pair: _Pair, kind: str, activity: Activity | None) -> tuple[float | 
     if kind == "rms_active":
         return _active_rms(pair.speech, activity), noise
     return None if activity.level is None else activity.level.level_dbfs, noise
+
+
+def _rms_levels(x: Signal, span: slice, mask: Mask) -> tuple[float | None, float | None]:
+    """Over the span and over the active samples; in one pass where the span is all of it."""
+    if span != slice(0, x.size):
+        return _level(_mean_square(x[span])), _level(_masked_mean_square(x, mask))
+    energy, active = _energies(x, mask)
+    count = int(np.count_nonzero(mask))
+    return _level(_finite(energy) / x.size), _level(active / count) if count else None
 
 
 def _active_rms(x: Signal, activity: Activity) -> float | None:

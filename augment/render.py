@@ -220,8 +220,10 @@ def _parts(
     if talker.trajectory_m:
         return _moving_parts(plan, talker, dry, response, names)
     filters = [_filter(name, plan, response) for name in names]
-    taps = max(f.shape[1] for f in filters)
-    bank = np.concatenate([np.pad(f, ((0, 0), (0, taps - f.shape[1]))) for f in filters])
+    bank = np.zeros((len(filters), len(filters[0]), max(f.shape[1] for f in filters)), np.float32)
+    for rows, f in zip(bank, filters, strict=True):
+        rows[:, : f.shape[1]] = f
+    bank = bank.reshape(-1, bank.shape[2])
     rows = convolve(dry, bank, length=plan.frames).reshape(len(names), -1, plan.frames)
     return dict(zip(names, rows, strict=True))
 

@@ -34,6 +34,7 @@ Signal = NDArray[np.float64]
 
 PEAK = 0.9
 GENERATOR = f"soundfile {version('soundfile')} + fftconvolve of scipy {version('scipy')}"
+CONVOLVER = f"fftconvolve of scipy {version('scipy')}, float64"
 ROOM_GENERATOR = f"{GENERATOR} + pyroomacoustics {version('pyroomacoustics')}"
 PESQ = f"pesq {version('pesq')}"
 SCORER = f"{PESQ} + pystoi {version('pystoi')} + mir_eval {version('mir_eval')}"

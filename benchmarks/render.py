@@ -1,8 +1,11 @@
-"""Generation of mixtures, audio files in and Parquet out, against the plain loop.
+"""Generation of mixtures, audio files in and Parquet out, against the plain loop; and its convolution by itself.
 
 Ours is `engine.run_shard` over a planned shard, as a worker runs it: plan read, audio rendered, measured, hashed and
 encoded, Parquet written. The peer, in a process of its own, mixes the same files at the same positions with the same
 RIRs (`plain.generate`).
+
+Convolution is `augment.convolve` against `scipy.signal.fftconvolve` in float64, on clips of speech and responses that
+decay by 60 dB in their length. `error_db` is that of ours against it, in dB of its energy, the worst of all outputs.
 """
 
 from __future__ import annotations
@@ -11,10 +14,15 @@ import functools
 import os
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from augment import acoustics, levels, rooms
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
+
+from augment import acoustics, convolve, levels, rooms
 from augment import render as augment_render
 from benchmarks import corpus, measure, plain
 from manifests import audio, parquet
@@ -33,6 +41,8 @@ CIRCLE_4 = WIDE | {"array": {"preset": "circular", "microphones": 4, "radius_m":
 MOVING = FRESH | {"motion": {"probability": 1}}
 CREEPING = FRESH | {"motion": {"probability": 1, "speed_m_s": 0.05, "step_m": 0.05}}
 SUBTYPES = {"flac24": "PCM_24", "flac16": "PCM_16"}
+RESPONSES_S = (0.3, 0.4, 0.5, 0.6)
+CONVOLUTIONS = 6  # of each response, on a clip each
 SLOW_S = 10.0  # of the peer: above it three rounds are enough
 STAGES: measure.Places = {
     "decode": [(audio, "read_segment")],
@@ -96,6 +106,8 @@ def run(*, rounds: int, quick: bool) -> dict[str, Any]:
             "moving_talker_mics_1": (found, _recipe(one, CREEPING if quick else MOVING), plain.ROOM_GENERATOR),
         }
         results = {key: _compare(*job, folder, key, rounds) for key, job in jobs.items()}
+        for channels in (1, 8):
+            results[f"convolve_channels_{channels}"] = _convolved(found, channels, 1 if quick else CONVOLUTIONS, rounds)
     return {"corpus": found.facts, "results": results}
 
 
@@ -142,3 +154,47 @@ def _render(stage: engine.Stage, shard: engine.Shard) -> None:
     counts = engine.run_shard(stage, shard)
     if counts.rows_out != shard.rows:
         raise RuntimeError(f"{counts.rows_out} of {shard.rows} mixtures were rendered: {counts.plain()}")
+
+
+def _convolved(found: corpus.Corpus, channels: int, each: int, rounds: int) -> dict[str, Any]:
+    """One key: clips through responses with so many channels."""
+    rng = np.random.default_rng(corpus.SEED)
+    clips = [sf.read(source.uri, dtype="float32")[0] for source in found.of_kind("speech")[:each]]
+    pairs = [(x, _decaying(rng, channels, seconds)) for seconds in RESPONSES_S for x in clips]
+    wide = [(x.astype(np.float64)[np.newaxis], h.astype(np.float64)) for x, h in pairs]
+    seconds = measure.interleaved(
+        {
+            "ours": functools.partial(_each, convolve.convolve, pairs),
+            "peer": functools.partial(_each, functools.partial(fftconvolve, axes=-1), wide),
+        },
+        rounds,
+    )
+    error_db = max(
+        _error_db(convolve.convolve(*pair), fftconvolve(*exact, axes=-1))
+        for pair, exact in zip(pairs, wide, strict=True)
+    )
+    return measure.compared(
+        seconds["ours"],
+        seconds["peer"],
+        peer_name=plain.CONVOLVER,
+        items=len(pairs),
+        error_db=round(error_db, 1),
+    )
+
+
+def _each(function: Callable[..., object], pairs: Sequence[tuple[Any, Any]]) -> None:
+    for pair in pairs:
+        function(*pair)
+
+
+def _decaying(rng: np.random.Generator, channels: int, seconds: float) -> NDArray[np.float32]:
+    """Noise that decays by 60 dB, (channels, taps)."""
+    taps = round(seconds * corpus.RATE)
+    h = rng.standard_normal((channels, taps)) * 10 ** (-3 * np.arange(taps) / taps)
+    return np.asarray(h, dtype=np.float32)
+
+
+def _error_db(found: NDArray[np.float32], exact: NDArray[np.float64]) -> float:
+    """Of the worst channel."""
+    errors = np.mean((found - exact) ** 2, axis=-1) / np.mean(exact**2, axis=-1)
+    return float(10 * np.log10(errors.max()))

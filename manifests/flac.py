@@ -38,6 +38,7 @@ __all__ = ["Decoded", "decode", "encode"]
 Integers = NDArray[np.int64]
 Samples = NDArray[np.int32]
 Signal = NDArray[np.float32]
+Table = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 State = tuple[Any, Any, Any]  # whole bytes, the bits after them (first of 64), how many those are (under 8); all uint64
 
@@ -60,8 +61,9 @@ def encode(samples: Samples, *, sample_rate: int, bits: int) -> bytes:
         raise ValueError(f"samples must have shape (1 to 8 channels, 1 or more samples), got {samples.shape}")
     if bits not in _SIZE_CODES or not 0 < sample_rate < 2**20:
         raise ValueError(f"bits must be 16 or 24 and sample_rate below 2^20, got {bits} and {sample_rate}")
-    if samples.min() < -(2 ** (bits - 1)) or samples.max() >= 2 ** (bits - 1):
-        raise ValueError(f"samples must have {bits} bits, got {samples.min()} to {samples.max()}")
+    low, high = (samples.min(), samples.max()) if samples.dtype != np.int32 else _ends(np.ravel(samples))
+    if low < -(2 ** (bits - 1)) or high >= 2 ** (bits - 1):
+        raise ValueError(f"samples must have {bits} bits, got {low} to {high}")
     block = 2048 if sample_rate <= 24000 else 4096
     codes = np.array([_BLOCK_CODES[block], _RATE_CODES.get(sample_rate, 0), _SIZE_CODES[bits]])
     x = np.ascontiguousarray(samples, dtype=np.int32)
@@ -84,13 +86,13 @@ def _window(block: int) -> Samples:
 
 
 @functools.cache
-def _crc_tables() -> tuple[Integers, Integers]:
+def _crc_tables() -> tuple[Table, Table]:
     """CRC-8 (256,) by byte, and CRC-16 (8, 256): row j is a byte that j others follow."""
     crc_8 = np.array([_crc(byte, 0x107, 8) for byte in range(256)])
     crc_16 = [np.array([_crc(byte, 0x18005, 16) for byte in range(256)])]
     for _ in range(7):
         crc_16.append((crc_16[-1] << 8 & 0xFFFF) ^ crc_16[0][crc_16[-1] >> 8])
-    return crc_8, np.array(crc_16)
+    return crc_8.astype(np.int32), np.array(crc_16, np.int32)
 
 
 def _crc(byte: int, polynomial: int, width: int) -> int:
@@ -99,6 +101,14 @@ def _crc(byte: int, polynomial: int, width: int) -> int:
         if rest >> bit & 1:
             rest ^= polynomial << bit - width
     return rest
+
+
+@kernel()
+def _ends(samples: Samples) -> tuple[int, int]:
+    low = high = samples[0]
+    for value in samples:
+        low, high = min(low, value), max(high, value)
+    return low, high
 
 
 # Bits, most significant first
@@ -168,7 +178,7 @@ def _put_rice_one(data: Bytes, state: State, value: np.uint64, k: np.uint64) -> 
 
 
 @numba.njit()
-def _crc_8(data: Bytes, start: int, stop: int, table: Integers) -> int:
+def _crc_8(data: Bytes, start: int, stop: int, table: Table) -> int:
     crc = 0
     for index in range(start, stop):
         crc = table[crc ^ data[index]]
@@ -176,17 +186,41 @@ def _crc_8(data: Bytes, start: int, stop: int, table: Integers) -> int:
 
 
 @numba.njit()
-def _crc_16(data: Bytes, start: int, stop: int, tables: Integers) -> int:
-    """Eight bytes at a time, and the last ones one by one."""
+def _crc_16(data: Bytes, start: int, stop: int, tables: Table) -> int:
+    """The remainder of the bytes by P = x^16 + x^15 + x^2 + 1.
+
+    P^64 = x^1024 + x^960 + x^128 + 1, since squares in this arithmetic have no mixed terms. So a word of 64 bits may be
+    taken away if it is added to the 1st, 14th and 16th word after it. The 16 words that are left go by tables, a word
+    at a time, and the bytes behind them one by one.
+    """
+    added = np.zeros(16, np.uint64)  # to the next words
+    word = np.uint64(0)
+    count = (stop - start) >> 3
+    for number in range(max(0, count - 16)):
+        word ^= _eight(data, np.uint64(start + 8 * number)) ^ added[number & 15]
+        added[number & 15] = word
+        added[(number + 14) & 15] ^= word
     crc = 0
-    eights = start + (stop - start) // 8 * 8
-    for at in range(start, eights, 8):
-        later = tables[5, data[at + 2]] ^ tables[4, data[at + 3]] ^ tables[3, data[at + 4]] ^ tables[2, data[at + 5]]
-        later ^= tables[1, data[at + 6]] ^ tables[0, data[at + 7]]
-        crc = tables[7, data[at] ^ crc >> 8] ^ tables[6, data[at + 1] ^ crc & 255] ^ later
-    for index in range(eights, stop):
+    for number in range(max(0, count - 16), count):
+        word ^= _eight(data, np.uint64(start + 8 * number)) ^ added[number & 15]
+        a, b = np.int64(word >> np.uint64(32)), np.int64(word & np.uint64(0xFFFFFFFF))
+        lower = tables[3, b >> 24] ^ tables[2, b >> 16 & 255] ^ tables[1, b >> 8 & 255] ^ tables[0, b & 255]
+        upper = tables[5, a >> 8 & 255] ^ tables[4, a & 255] ^ lower
+        top = (a >> 16) ^ crc
+        crc = tables[7, top >> 8] ^ tables[6, top & 255] ^ upper
+        word = np.uint64(0)
+    for index in range(start + 8 * count, stop):
         crc = (crc << 8 & 0xFFFF) ^ tables[0, crc >> 8 ^ data[index]]
     return crc
+
+
+@numba.njit()
+def _eight(data: Bytes, at: np.uint64) -> np.uint64:
+    """Eight bytes as a number, which compiles to one load."""
+    value = np.uint64(0)
+    for place in range(8):
+        value |= np.uint64(data[at + np.uint64(place)]) << np.uint64(56 - 8 * place)
+    return value
 
 
 # Frames
@@ -194,7 +228,7 @@ def _crc_16(data: Bytes, start: int, stop: int, tables: Integers) -> int:
 
 @kernel()
 def _stream(
-    x: Samples, block: int, bits: int, codes: Integers, window: Samples, crc_8: Integers, crc_16: Integers
+    x: Samples, block: int, bits: int, codes: Integers, window: Samples, crc_8: Table, crc_16: Table
 ) -> tuple[Bytes, int]:
     """All frames, in as many of the bytes as it says."""
     channels, samples = x.shape
@@ -318,12 +352,14 @@ def _difference_sums(x: Samples) -> tuple[int, int, int, int, int]:
     """Sum of the magnitudes of the differences of order 0 to 4, over the samples that have them all."""
     sum_0 = sum_1 = sum_2 = sum_3 = sum_4 = 0
     for i in range(x.size - 4):
-        a, b, c, d, e = x[i + 4], x[i + 3], x[i + 2], x[i + 1], x[i]
-        sum_0 += abs(a)
-        sum_1 += abs(np.int32(a - b))
-        sum_2 += abs(np.int32(a - 2 * b + c))
-        sum_3 += abs(np.int32(a - 3 * b + 3 * c - d))
-        sum_4 += abs(np.int32(a - 4 * b + 6 * c - 4 * d + e))
+        a, b, c, d = np.int32(x[i + 4] - x[i + 3]), np.int32(x[i + 3] - x[i + 2]), x[i + 2] - x[i + 1], x[i + 1] - x[i]
+        e, f, g = np.int32(a - b), np.int32(b - c), np.int32(c - d)
+        h, k = np.int32(e - f), np.int32(f - g)
+        sum_0 += abs(x[i + 4])
+        sum_1 += abs(a)
+        sum_2 += abs(e)
+        sum_3 += abs(h)
+        sum_4 += abs(np.int32(h - k))
     return sum_0, sum_1, sum_2, sum_3, sum_4
 
 
@@ -530,7 +566,7 @@ _leading_zeros: Any = intrinsic(_counting)  # of 64 bits
 
 @kernel()
 def _decode(
-    data: Bytes, begin: int, block: int, bits: int, start: int, out: Signal, crc_8: Integers, crc_16: Integers
+    data: Bytes, begin: int, block: int, bits: int, start: int, out: Signal, crc_8: Table, crc_16: Table
 ) -> bool:
     """Frames from byte `begin` on, their samples from `start` on to `out`. Whether they are there and unharmed."""
     channels, frames = out.shape
@@ -568,7 +604,7 @@ def _decode(
 
 @numba.njit()
 def _frame_header(
-    data: Bytes, begin: int, block: int, bits: int, done: int, number: int, table: Integers
+    data: Bytes, begin: int, block: int, bits: int, done: int, number: int, table: Table
 ) -> tuple[int, int, int]:
     """Samples (0 where something is wrong), how channels are joined, and the bit after the header."""
     wrong = 0, 0, 0
@@ -696,18 +732,18 @@ def _rice(data: Bytes, at: int, parameter: int, row: Samples, coefficients: Inte
     """Rice codes from bit `at` on, each with what the `ORDER` numbers before it say, to `row` behind `_MOST_ORDER`. The
     bit after them, or -1.
 
-    The next bits stand at the top of `window`, 56 of them or more (`there`); those behind them are right or zero.
+    The next bits stand at the top of `window`, 56 of them or more (`there`); those behind them are right or zero. Two
+    numbers are read at once, where they fit.
     """
-    end = data.size - _PADDING
-    k, one = np.uint64(parameter), np.uint64(1) << np.uint64(parameter)
+    end, k = data.size - _PADDING, np.uint64(parameter)
     c0, c1, c2, c3 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     c4, c5, c6, c7 = coefficients[4], coefficients[5], coefficients[6], coefficients[7]
     last = row[_MOST_ORDER - ORDER : _MOST_ORDER].astype(np.int64)
     h0, h1, h2, h3, h4, h5, h6, h7 = last[7], last[6], last[5], last[4], last[3], last[2], last[1], last[0]
     window = there = next_byte = np.uint64(0)
     x = row[_MOST_ORDER:]
-    fresh = True
-    for i in range(x.size):
+    i, fresh = 0, True
+    while i < x.size:
         if fresh:
             if at > 8 * end:
                 return -1
@@ -721,9 +757,23 @@ def _rice(data: Bytes, at: int, parameter: int, row: Samples, coefficients: Inte
         there |= np.uint64(56)
         zeros = _leading_zeros(window)
         taken = zeros + np.uint64(1) + k
+        later = window << (taken & np.uint64(63))
+        more_zeros = _leading_zeros(later)
+        both = taken + more_zeros + np.uint64(1) + k
+        said = c0 * h0 + c1 * h1 + c2 * h2 + c3 * h3 + (c4 * h4 + c5 * h5 + c6 * h6 + c7 * h7)
+        if both <= np.uint64(56) and i + 1 < x.size:
+            first = _rice_number(window, zeros, k) + (said >> shift)
+            said = c1 * h0 + c2 * h1 + c3 * h2 + (c4 * h3 + c5 * h4 + c6 * h5 + c7 * h6) + c0 * first
+            second = _rice_number(later, more_zeros, k) + (said >> shift)
+            h7, h6, h5, h4, h3, h2, h1, h0 = h5, h4, h3, h2, h1, h0, first, second
+            x[i], x[i + 1] = np.int32(first), np.int32(second)
+            window <<= both
+            there -= both
+            i += 2
+            continue
         if taken <= np.uint64(56):
-            folded = np.int64((zeros << k) + ((window << zeros) >> (np.uint64(63) - k)) - one)
-            window <<= taken
+            first = _rice_number(window, zeros, k)
+            window = later
             there -= taken
         else:
             at = np.int64(np.uint64(8) * next_byte - there)
@@ -731,23 +781,20 @@ def _rice(data: Bytes, at: int, parameter: int, row: Samples, coefficients: Inte
             if many > 1 << 31:
                 return -1
             folded = many << parameter | _bits(data, at + many + 1, parameter)
+            first = folded >> 1 ^ -(folded & 1)
             at += many + 1 + parameter
             fresh = True
-        early = c0 * h0 + c1 * h1 + c2 * h2 + c3 * h3
-        late = c4 * h4 + c5 * h5 + c6 * h6 + c7 * h7
-        h7, h6, h5, h4, h3, h2, h1 = h6, h5, h4, h3, h2, h1, h0
-        h0 = (folded >> 1 ^ -(folded & 1)) + ((early + late) >> shift)
+        h7, h6, h5, h4, h3, h2, h1, h0 = h6, h5, h4, h3, h2, h1, h0, first + (said >> shift)
         x[i] = np.int32(h0)
+        i += 1
     return at if fresh else np.int64(np.uint64(8) * next_byte - there)
 
 
 @numba.njit()
-def _eight(data: Bytes, at: np.uint64) -> np.uint64:
-    """Eight bytes as a number, which compiles to one load."""
-    value = np.uint64(0)
-    for place in range(8):
-        value |= np.uint64(data[at + np.uint64(place)]) << np.uint64(56 - 8 * place)
-    return value
+def _rice_number(window: np.uint64, zeros: np.uint64, k: np.uint64) -> int:
+    """The number at the top of the window: `zeros`, a one, k bits."""
+    folded = np.int64((zeros << k) + ((window << zeros) >> (np.uint64(63) - k)) - (np.uint64(1) << k))
+    return folded >> 1 ^ -(folded & 1)
 
 
 @numba.njit()

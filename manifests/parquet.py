@@ -40,12 +40,17 @@ Row = TypeVar("Row")
 
 def encode(table: pa.Table, footer: Mapping[str, str]) -> pa.Buffer:
     """`table` as the bytes of a Parquet file."""
+    sink = pa.BufferOutputStream()
+    _write(table, footer, sink)
+    return sink.getvalue()
+
+
+def _write(table: pa.Table, footer: Mapping[str, str], sink: Any) -> None:
     metadata = dict(table.schema.metadata or {}) | dict(footer.items()) | {"hubbub.rows": str(table.num_rows)}
     table = table.replace_schema_metadata(metadata)
     leaves = _leaf_paths(table.schema)
     audio = tuple(leaf.removesuffix("bytes") for leaf in leaves if leaf.endswith(".bytes"))
     light = [leaf for leaf in leaves if not leaf.startswith(audio)]
-    sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
@@ -54,7 +59,6 @@ def encode(table: pa.Table, footer: Mapping[str, str]) -> pa.Buffer:
         use_dictionary=light or False,
         write_statistics=light or False,
     )
-    return sink.getvalue()
 
 
 def _leaf_paths(arrow_schema: pa.Schema) -> list[str]:
@@ -75,9 +79,14 @@ def write_rows(
 ) -> int:
     """Write rows (dataclasses) as one Parquet file, atomically. Returns its size in bytes."""
     table = schema.to_table(rows, row_type, arrow)
-    data = encode(table, {"hubbub.digest": digest} | {f"hubbub.{k}": str(v) for k, v in footer.items()})
-    storage.write_bytes(uri, memoryview(data))
-    return int(data.size)
+    entries = {"hubbub.digest": digest} | {f"hubbub.{k}": str(v) for k, v in footer.items()}
+    if storage.is_url(uri):
+        data = encode(table, entries)
+        storage.write_bytes(uri, memoryview(data))
+        return int(data.size)
+    with storage.replacing(uri) as path, pa.OSFile(path, "wb") as sink:
+        _write(table, entries, sink)
+        return int(sink.tell())
 
 
 def read_footer(uri: str) -> dict[str, str]:

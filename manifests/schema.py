@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import types
 import typing
@@ -678,10 +679,25 @@ def arrow_schema(row_type: type, columns: tuple[str, ...] | None = None, sample_
 
 def to_table(rows: Iterable[Any], row_type: type, schema: pa.Schema | None = None) -> pa.Table:
     """Rows (dataclasses of `row_type`) as an Arrow table with `schema` (default: the whole table's)."""
-    schema = schema or arrow_schema(row_type)
-    names = schema.names
-    plain = [{name: _plain(getattr(row, name)) for name in names} for row in rows]
-    return pa.Table.from_pylist(plain, schema=schema)
+    schema, rows = schema or arrow_schema(row_type), list(rows)
+    columns = [_column([getattr(row, field.name) for row in rows], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    audio = all(type(value) is Audio and type(value.bytes) is bytes for value in values)
+    if values and audio and sum(len(value.bytes) for value in values) < 2**31:
+        return _audio_column(values, kind)
+    return pa.array([_plain(value) for value in values], kind)
+
+
+def _audio_column(values: list[Audio], kind: pa.StructType) -> pa.Array:
+    """What `pa.array` makes of it, with one copy of the bytes where that takes several."""
+    data = [value.bytes for value in values]
+    ends = pa.array(list(itertools.accumulate(map(len, data), initial=0)), pa.int32())
+    parts = [None, ends.buffers()[1], pa.py_buffer(b"".join(data))]
+    paths = pa.array([value.path for value in values], pa.string())
+    return pa.StructArray.from_arrays([pa.Array.from_buffers(pa.binary(), len(data), parts), paths], fields=list(kind))
 
 
 def _plain(value: Any) -> Any:

@@ -7,9 +7,11 @@ Conventions
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +26,7 @@ __all__ = [
     "open_read",
     "read_bytes",
     "remove",
+    "replacing",
     "sweep",
     "walk",
     "write_bytes",
@@ -86,13 +89,19 @@ def write_bytes(uri: str, data: bytes | memoryview) -> None:
         fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         fs.pipe_file(path, bytes(data))
         return
-    target = Path(uri)
+    with replacing(uri) as temporary, open(temporary, "wb") as handle:
+        handle.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """A path to write to in place of the local `path`. It becomes that when the block ends well, else it is removed."""
+    target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_TEMPORARY}")
     try:
-        with open(temporary, "wb") as handle:
-            handle.write(data)
-            handle.flush()
+        yield str(temporary)
+        with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, target)
     except BaseException:

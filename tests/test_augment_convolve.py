@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 
 from augment.convolve import DIRECT_TAPS, convolve
+from augment.convolve import _layout as layout
+from augment.convolve import _split as split
 
 RATE = 16000
 
@@ -162,3 +164,11 @@ def test_bad_input_is_named() -> None:
         convolve(x, h[:0])
     with pytest.raises(ValueError, match="length must be at least 1, got 0"):
         convolve(x, h, length=0)
+
+
+def test_a_batch_in_parts_is_the_same_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, h = noise(20, 10 * RATE), rir(21, 2, 8000)
+    in_parts = convolve(x, h)
+    assert split(*layout(x.size, 8000))[2] > 1
+    monkeypatch.setattr("augment.convolve._split", lambda length, batch: (length, batch, 1))
+    np.testing.assert_array_equal(convolve(x, h), in_parts)

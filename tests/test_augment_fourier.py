@@ -71,12 +71,36 @@ def test_matches_numpy_in_float64(length: int, batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_a_product_is_with_the_same_spectrum_for_all(batch: int) -> None:
-    x, h = noise(1, 128, batch), noise(2, 128, 1)
-    spectrum = np.stack([h[:, 0].real, h[:, 0].imag])
-    out = fourier.planes(128, batch)
-    fourier.product(as_planes(x), spectrum, out)
-    assert error_db(as_complex(out, 128), x.astype(complex) * h) < -140
+@pytest.mark.parametrize("length", [64, 128, 4096])
+def test_a_product_is_with_the_same_spectrum_for_all(length: int, batch: int) -> None:
+    """numpy in float64; and to the last bit the product and the inverse transform after it."""
+    x, h = noise(1, length, batch), noise(2, length, 1)
+    spectrum, kept = np.stack([h[:, 0].real, h[:, 0].imag]), as_planes(x)
+    work, spare = fourier.planes(length, batch), fourier.planes(length, batch)
+    found = fourier.inverse_product(kept, spectrum, work, spare, length=length)
+    exact = np.fft.ifft(x.astype(complex) * h, axis=0) * length
+    assert error_db(as_complex(found, length), exact) < -134
+    np.testing.assert_array_equal(kept, as_planes(x))
+    re, im = (p.reshape(length, batch) for p in kept)
+    by = spectrum[..., np.newaxis]
+    product = fourier.planes(length, batch)
+    product[0], product[1] = (re * by[0] - im * by[1]).ravel(), (re * by[1] + im * by[0]).ravel()
+    after = fourier.transform(product[::-1], spare[::-1], length=length)[::-1]
+    np.testing.assert_array_equal(found, after)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("length", [2**k for k in range(6, 16)])
+def test_two_steps_at_once_are_one_after_the_other_to_the_last_bit(length: int, batch: int) -> None:
+    single = {2: fourier._step_2, 4: fourier._step_4, 8: fourier._step_8}
+    x, spare, stride, left = as_planes(noise(length, length, batch)), fourier.planes(length, batch), batch, length
+    for radix in fourier.radices(length, batch):
+        run = fourier._step_narrow if stride < fourier.WIDTH else single[radix]
+        run(*x, *spare, left // radix, stride, fourier._twiddles(left, radix))
+        x, spare, stride, left = spare, x, stride * radix, left // radix
+    assert left == 1
+    whole = fourier.transform(as_planes(noise(length, length, batch)), fourier.planes(length, batch), length=length)
+    np.testing.assert_array_equal(whole, x)
 
 
 # properties
@@ -100,6 +124,23 @@ def test_a_neighbour_changes_no_byte(seed: int, power: int, batch: int) -> None:
     other = noise(seed + 1, 2**power, batch)
     other[:, 0] = x[:, 0]
     assert transformed(x)[:, 0].tobytes() == transformed(other)[:, 0].tobytes()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 999), power=st.integers(6, 15), batch=st.sampled_from([2, 4, 16, 32]))
+def test_a_batch_in_halves_is_the_same_to_the_last_bit_where_the_radices_are(seed: int, power: int, batch: int) -> None:
+    x = noise(seed, 2**power, batch)
+    if fourier.radices(2**power, batch) == fourier.radices(2**power, batch // 2):
+        halves = [transformed(np.ascontiguousarray(h)) for h in np.split(x, 2, axis=1)]
+        np.testing.assert_array_equal(np.concatenate(halves, axis=1), transformed(x))
+
+
+def test_planes_begin_with_a_line_of_cache() -> None:
+    for batch in BATCHES:
+        x = fourier.planes(64, batch)
+        assert x.shape == (2, 64 * batch)
+        assert all(plane.ctypes.data % 64 == 0 for plane in x)
+        assert x[1].ctypes.data - x[0].ctypes.data > x[0].nbytes
 
 
 # what is refused

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment.grid import grid_peak, peak_of_sum, rounded, signal, summed
+from augment.grid import grid_peak, peak, peak_of_sum, residual, rounded, signal, summed
 
 
 def noise(seed: int, shape: tuple[int, ...], level: float = 0.2) -> np.ndarray:
@@ -59,3 +59,40 @@ def test_the_peak_of_a_sum_is_that_of_the_stored_sum(seed: int, count: int, samp
     signals = [noise(seed + k, (channels, samples)) for k in range(count)]
     assert peak_of_sum(signals) == np.abs(np.sum(signals, axis=0, dtype=np.float64)).max()
     assert peak_of_sum([s[:, ::2] for s in signals]) == np.abs(np.sum(signals, axis=0, dtype=float)[:, ::2]).max()
+
+
+def test_what_is_left_of_a_sum_by_hand() -> None:
+    a, b = np.array([[1, -7]], np.int32), np.array([[2, 3]], np.int32)
+    assert residual(np.array([[3, -4]], np.int32), [a, b]) is None
+    left = residual(np.array([[3, -5]], np.int32), [a, b])
+    assert left is not None
+    assert left.tolist() == [[0, -1]]
+    assert residual(a, [a]) is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), count=st.integers(1, 5), samples=st.integers(1, 300), off=st.integers(-1, 1))
+def test_what_is_left_is_the_whole_less_the_parts(seed: int, count: int, samples: int, off: int) -> None:
+    parts = list(np.random.default_rng(seed).integers(-(2**20), 2**20, (count, 2, samples)).astype(np.int32))
+    whole = np.sum(parts, axis=0, dtype=np.int32)
+    whole[1, seed % samples] += off
+    left = residual(whole, parts)
+    assert (left is None) == (off == 0)
+    if left is not None:
+        np.testing.assert_array_equal(left, whole - np.sum(parts, axis=0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), samples=st.integers(1, 300), level=st.sampled_from([1e-42, 1e-30, 1.0, 1e30]))
+def test_peaks_are_those_of_numpy(seed: int, samples: int, level: float) -> None:
+    x = noise(seed, (2, samples), 1.0) * np.float32(level)
+    grid = np.random.default_rng(seed).integers(-(2**31) + 1, 2**31, (2, samples)).astype(np.int32)
+    assert peak(x) == float(np.abs(x).max())
+    assert peak(x[:, ::2]) == float(np.abs(x[:, ::2]).max())
+    assert grid_peak(grid) == int(np.abs(grid.astype(np.int64)).max())
+    assert grid_peak(np.array([-(2**31)], np.int32)) == 2**31
+
+
+def test_a_peak_that_is_not_finite_is_said() -> None:
+    assert peak(np.array([0.1, -np.inf], np.float32)) == np.inf
+    assert np.isnan(peak(np.array([np.inf, np.nan], np.float32)))

@@ -96,6 +96,13 @@ def test_the_power_of_some_samples_matches_numpy(samples: int, seed: int, share:
 
 
 @settings(deadline=None)
+@given(samples=st.integers(1, 500), seed=st.integers(0, 99), share=st.floats(0, 1))
+def test_both_energies_in_one_pass_are_each_of_them_to_the_last_bit(samples: int, seed: int, share: float) -> None:
+    x, mask = noise(seed, samples), np.random.default_rng(seed).random(samples) < share
+    assert levels._energies(x, mask) == (levels._energy(x), levels._masked_energy(x, mask))
+
+
+@settings(deadline=None)
 @given(samples=st.integers(1, 200), seed=st.integers(0, 99), exponent=st.integers(-44, 30))
 def test_the_peak_matches_numpy(samples: int, seed: int, exponent: int) -> None:
     """Down to numbers that float32 holds without their leading one."""
@@ -464,10 +471,11 @@ def test_the_gain_realises_the_snr(kind: str, seed: int, wanted: float, scale: f
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_one_kind_or_all_at_once(seed: int) -> None:
+@given(seed=st.integers(0, 10**6), span=st.sampled_from([(0, 9000), None]))
+def test_one_kind_or_all_at_once(seed: int, span: tuple[int, int] | None) -> None:
+    """The same number to the last bit."""
     speech = bursts(seed, 3)
-    common = {"speech": speech, "noise": noise(seed, speech.size), "sample_rate": RATE, "span": (0, 9000)}
+    common = {"speech": speech, "noise": noise(seed, speech.size), "sample_rate": RATE, "span": span}
     assert {kind: snr_db(kind=kind, **common) for kind in SNR_KINDS} == snr_all(**common)
 
 

@@ -105,7 +105,9 @@ def test_frames_are_counted_as_utf_8_counts() -> None:
         assert written == chr(number).encode("utf-8", "surrogatepass"), number
 
 
-@given(data=st.binary(min_size=1, max_size=60), skip=st.integers(0, 11))
+@given(
+    data=st.one_of(st.binary(min_size=1, max_size=60), st.binary(min_size=120, max_size=500)), skip=st.integers(0, 11)
+)
 @settings(deadline=None)
 def test_checksums_are_remainders(data: bytes, skip: int) -> None:
     """Wherever a frame begins and ends."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from manifests import schema
 from manifests.schema import (
@@ -257,3 +259,15 @@ def test_a_wrong_type_is_refused() -> None:
 def test_keys() -> None:
     assert schema.keys([KeyText("a", "b"), KeyText("c", "d")]) == {"a": "b", "c": "d"}
     assert schema.keys([KeyNumber("a", 1.5)]) == {"a": 1.5}
+
+
+@given(st.lists(st.tuples(st.binary(max_size=9), st.text(max_size=3)), max_size=6), st.booleans())
+def test_audio_is_what_arrow_makes_of_it_item_by_item(items: list[tuple[bytes, str]], missing: bool) -> None:
+    """`pa.array` of dictionaries, which copies the bytes more often."""
+    kind = arrow_schema(Mixture).field("noise").type
+    values = [Audio(*item) for item in items] + [None] * missing
+    found = schema._column(values, kind)
+    wanted = pa.array([None if v is None else {"bytes": v.bytes, "path": v.path} for v in values], kind)
+    found.validate(full=True)
+    assert found.type == wanted.type
+    assert found.equals(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import platform
@@ -243,3 +244,8 @@ def test_memory_that_was_freed_is_not_faulted_in_again() -> None:
 
     assert faults("settled") < 100
     assert faults("as it comes") > 5000
+
+
+def test_what_the_first_shard_loads_is_collected_no_more(tmp_path: Path, trace: str) -> None:
+    engine.run(toys.stage(tmp_path, toys.Toy(trace)), SHARDS[:1], workers=0, quiet=True)
+    assert gc.get_freeze_count() > 10_000

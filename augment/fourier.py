@@ -20,25 +20,21 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
-from numba import types
-from numba.extending import intrinsic, models, overload, register_model
 from numpy.typing import NDArray
 
 from manifests.compiled import kernel
+from manifests.lanes import SINGLES, inlined
 
 __all__ = ["LEAST_LENGTH", "WIDTH", "Planes", "inverse_product", "planes", "radices", "transform"]
 
 Planes = NDArray[np.float32]
 Function = Callable[..., Any]
 
-WIDTH = 8  # of a vector
+WIDTH = SINGLES.width
 LEAST_LENGTH = 64
 _LINE, _APART = 16, 64  # numbers
 _WIDEST_EIGHT = 256  # stride up to which radix 8 is faster
@@ -151,145 +147,52 @@ def _twiddles(length: int, radix: int) -> Planes:
 # ---------------------------------------------------------------------------------------------------- vector code
 
 
-class _LanesType(types.Type):  # type: ignore[misc, unused-ignore]
-    pass
-
-
-_untyped: Any = types
-_lanes: Any = _LanesType("8 x float32")  # type: ignore[no-untyped-call, unused-ignore]
-_vector = ir.VectorType(ir.FloatType(), WIDTH)
-
-
-@register_model(_LanesType)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc, unused-ignore]
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _vector)  # type: ignore[no-untyped-call, unused-ignore]
-
-
-def _pointer(context: Any, builder: Any, signature: Any, args: Any, kind: Any) -> Any:
-    data = context.make_array(signature.args[0])(context, builder, args[0]).data
-    return builder.bitcast(builder.gep(data, [args[1]]), kind.as_pointer())
-
-
-def _order(lanes: list[int]) -> Any:
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
-
-
-def _loading(typing: Any, array: Any, index: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_pointer(context, builder, signature, args, _vector), align=4)
-
-    return _lanes(array, types.intp), generate
-
-
-def _storing(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _pointer(context, builder, signature, args, _vector), align=4)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, _lanes), generate
-
-
-def _loading_each(times: int) -> Any:
-    """8 / times neighbours, each as often."""
-    kind = ir.VectorType(ir.FloatType(), WIDTH // times)
-
-    def load_each(typing: Any, array: Any, index: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            few = builder.load(_pointer(context, builder, signature, args, kind), align=4)
-            return builder.shuffle_vector(few, few, _order([lane // times for lane in range(WIDTH)]))
-
-        return _lanes(array, types.intp), generate
-
-    return intrinsic(load_each)
-
-
 def _interleaving(chunk: int) -> Any:
     """Four vectors, `chunk` lanes of each in turn, as four vectors."""
     order = [WIDTH * j + t + lane for t in range(0, WIDTH, chunk) for j in range(4) for lane in range(chunk)]
-
-    def interleave(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-        four = _untyped.UniTuple(_lanes, 4)
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            both = _order(list(range(2 * WIDTH)))
-            low, high = builder.shuffle_vector(*args[:2], both), builder.shuffle_vector(*args[2:], both)
-            parts = [_order(order[first : first + WIDTH]) for first in range(0, 4 * WIDTH, WIDTH)]
-            return context.make_tuple(builder, four, [builder.shuffle_vector(low, high, part) for part in parts])
-
-        return four(_lanes, _lanes, _lanes, _lanes), generate
-
-    return intrinsic(interleave)
+    return SINGLES.shuffled(4, [order[first : first + WIDTH] for first in range(0, 4 * WIDTH, WIDTH)])
 
 
-_load: Any = intrinsic(_loading)
-_store: Any = intrinsic(_storing)
-_load_each_1, _load_each_2, _load_each_4, _load_each_8 = (_loading_each(times) for times in (1, 2, 4, 8))
+_load, _store = SINGLES.load, SINGLES.store
+_load_each_1, _load_each_2, _load_each_4, _load_each_8 = (SINGLES.load_each(times) for times in (1, 2, 4, 8))
 _interleave_1, _interleave_2, _interleave_4 = (_interleaving(chunk) for chunk in (1, 2, 4))
-
-
-def _arithmetic(operation: Any, instruction: str) -> None:
-    """Lanes `operation` lanes."""
-
-    def combine(typing: Any, x: Any, y: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return getattr(builder, instruction)(*args)
-
-        return _lanes(_lanes, _lanes), generate
-
-    combined: Any = intrinsic(combine)
-
-    def implementation(x: Any, y: Any) -> Any:
-        return combined(x, y)
-
-    @overload(operation)
-    def overloaded(x: Any, y: Any) -> Any:
-        return implementation if isinstance(x, _LanesType) and isinstance(y, _LanesType) else None
-
-
-_arithmetic(operator.add, "fadd")
-_arithmetic(operator.sub, "fsub")
-_arithmetic(operator.mul, "fmul")
 
 
 # -------------------------------------------------------------------------------------------------------- complex
 
 
-_inlined: Callable[[Function], Function] = numba.njit(forceinline=True)
-
-
-@_inlined
+@inlined
 def _get(re: Any, im: Any, index: int) -> Any:
     return _load(re, index), _load(im, index)
 
 
-@_inlined
+@inlined
 def _put(re: Any, im: Any, index: int, z: Any) -> None:
     _store(re, index, z[0])
     _store(im, index, z[1])
 
 
-@_inlined
+@inlined
 def _spread(twiddles: Any, j: int, index: int) -> Any:
     return _load_each_8(twiddles[0, j], index), _load_each_8(twiddles[1, j], index)
 
 
-@_inlined
+@inlined
 def _plus(a: Any, b: Any) -> Any:
     return a[0] + b[0], a[1] + b[1]
 
 
-@_inlined
+@inlined
 def _minus(a: Any, b: Any) -> Any:
     return a[0] - b[0], a[1] - b[1]
 
 
-@_inlined
+@inlined
 def _times(a: Any, b: Any) -> Any:
     return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
 
 
-@_inlined
+@inlined
 def _four(a: Any, b: Any, c: Any, d: Any) -> Any:
     """The transform of four numbers."""
     even, odd = _plus(a, c), _plus(b, d)
@@ -330,7 +233,7 @@ def _step_4(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: int, 
             _put(to_re, to_im, o + 3 * stride, _times(d, w3))
 
 
-@_inlined
+@inlined
 def _four_turned(re: Any, im: Any, index: int, apart: int, twiddles: Planes, p: int) -> Any:
     """Group `p` of a step of radix 4."""
     a, b, c, d = _four(
@@ -347,7 +250,7 @@ def _four_turned(re: Any, im: Any, index: int, apart: int, twiddles: Planes, p: 
     )
 
 
-@_inlined
+@inlined
 def _put_four(re: Any, im: Any, index: int, stride: int, a: Any, b: Any, c: Any, d: Any, turns: Any) -> None:
     a, b, c, d = _four(a, b, c, d)
     _put(re, im, index, a)
@@ -441,7 +344,7 @@ def _step_narrow(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: 
         _narrow(re, im, to_re, to_im, groups, 4, twiddles)
 
 
-@_inlined
+@inlined
 def _narrow(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: int, twiddles: Planes) -> None:
     apart = groups * stride
     for i in range(0, apart, WIDTH):
@@ -464,7 +367,7 @@ def _step_narrow_of_product(
         _narrow_of_product(re, im, by_re, by_im, to_re, to_im, groups, 4, twiddles)
 
 
-@_inlined
+@inlined
 def _narrow_of_product(
     re: Any, im: Any, by_re: Any, by_im: Any, to_re: Any, to_im: Any, groups: int, stride: int, twiddles: Planes
 ) -> None:
@@ -479,13 +382,13 @@ def _narrow_of_product(
         _put_narrow(to_im, to_re, i, stride, twiddles, a, b, c, d)
 
 
-@_inlined
+@inlined
 def _exchanged_product(re: Any, im: Any, by_re: Any, by_im: Any, index: int, batch: int) -> Any:
     z = _times(_get(re, im, index), _each(by_re, by_im, index // batch, batch))
     return z[1], z[0]
 
 
-@_inlined
+@inlined
 def _put_narrow(re: Any, im: Any, index: int, stride: int, twiddles: Planes, a: Any, b: Any, c: Any, d: Any) -> None:
     p = index // stride
     b = _times(b, _each(twiddles[0, 0], twiddles[1, 0], p, stride))
@@ -495,7 +398,7 @@ def _put_narrow(re: Any, im: Any, index: int, stride: int, twiddles: Planes, a: 
     _put_interleaved(im, 4 * index, stride, a[1], b[1], c[1], d[1])
 
 
-@_inlined
+@inlined
 def _each(re: Any, im: Any, index: int, times: int) -> Any:
     """Neighbours from `index` on, each `times` times."""
     if times == 1:
@@ -507,14 +410,14 @@ def _each(re: Any, im: Any, index: int, times: int) -> Any:
     return _load_each_8(re, index), _load_each_8(im, index)
 
 
-@_inlined
+@inlined
 def _put_interleaved(to: Any, index: int, chunk: int, a: Any, b: Any, c: Any, d: Any) -> None:
     if chunk == 1:
-        w, x, y, z = _interleave_1(a, b, c, d)
+        w, x, y, z = _interleave_1((a, b, c, d))
     elif chunk == 2:
-        w, x, y, z = _interleave_2(a, b, c, d)
+        w, x, y, z = _interleave_2((a, b, c, d))
     else:
-        w, x, y, z = _interleave_4(a, b, c, d)
+        w, x, y, z = _interleave_4((a, b, c, d))
     _store(to, index, w)
     _store(to, index + WIDTH, x)
     _store(to, index + 2 * WIDTH, y)

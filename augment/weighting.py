@@ -12,17 +12,13 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
-from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
-from numba import types
-from numba.extending import intrinsic, models, overload, register_model
 
 from manifests.compiled import kernel
+from manifests.lanes import Lanes
 
 __all__ = ["HOPS_PER_S", "hop_energies", "k_weighting"]
 
@@ -78,84 +74,10 @@ def hop_energies(x: Signal, sample_rate: int, hops: int) -> Power:
     return np.asarray(energies[1:].T.ravel()[:hops])
 
 
-# Numbers side by side, for which numba has no word
-
-
-class _LanesType(types.Type):  # type: ignore[misc, unused-ignore]
-    pass
-
-
-_lanes: Any = _LanesType(f"{_LANES} x float64")  # type: ignore[no-untyped-call, unused-ignore]
-_vector = ir.VectorType(ir.DoubleType(), _LANES)
-_narrow = ir.VectorType(ir.FloatType(), _LANES)
-
-
-@register_model(_LanesType)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc, unused-ignore]
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _vector)  # type: ignore[no-untyped-call, unused-ignore]
-
-
-def _pointer(context: Any, builder: Any, signature: Any, args: Any, kind: Any) -> Any:
-    data = context.make_array(signature.args[0])(context, builder, args[0]).data
-    return builder.bitcast(builder.gep(data, [args[1]]), kind.as_pointer())
-
-
-def _loading(typing: Any, array: Any, index: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        few = builder.load(_pointer(context, builder, signature, args, _narrow), align=4)
-        return builder.fpext(few, _vector)
-
-    return _lanes(array, types.intp), generate
-
-
-def _storing(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _pointer(context, builder, signature, args, _vector), align=8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, _lanes), generate
-
-
-def _repeating(typing: Any, number: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        empty = ir.Constant(_vector, ir.Undefined)
-        one = builder.insert_element(empty, args[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES))
-
-    return _lanes(types.float64), generate
-
-
-_load: Any = intrinsic(_loading)  # float32 from an index on
-_store: Any = intrinsic(_storing)
-_each: Any = intrinsic(_repeating)
-
-
-def _arithmetic(operation: Any, instruction: str) -> None:
-    """Lanes `operation` lanes."""
-
-    def combine(typing: Any, x: Any, y: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return getattr(builder, instruction)(*args)
-
-        return _lanes(_lanes, _lanes), generate
-
-    combined: Any = intrinsic(combine)
-
-    def implementation(x: Any, y: Any) -> Any:
-        return combined(x, y)
-
-    @overload(operation)
-    def overloaded(x: Any, y: Any) -> Any:
-        return implementation if isinstance(x, _LanesType) and isinstance(y, _LanesType) else None
-
-
-_arithmetic(operator.add, "fadd")
-_arithmetic(operator.sub, "fsub")
-_arithmetic(operator.mul, "fmul")
-
-
 # The filter
+
+_SIDE_BY_SIDE = Lanes(_LANES, "float64")
+_load, _store, _each = _SIDE_BY_SIDE.load, _SIDE_BY_SIDE.store, _SIDE_BY_SIDE.spread
 
 
 @kernel()

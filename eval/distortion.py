@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 Signal = NDArray[np.float64]
-Spectra = NDArray[np.complex128]
+Spectra = NDArray[np.float64]  # those of eval.fourier
 
 SDR_TAPS = 512
 LOADING = 1e-9
@@ -254,20 +254,19 @@ class Lags:
         return self.size - (self.high - self.low)
 
     def heads(self, a: Signal) -> Iterator[Spectra]:
-        """Spectra of the blocks of `a`, shape `(blocks, bins)`, some at a time."""
-        import scipy.fft
+        """Spectra of the blocks of `a`, some at a time."""
+        from eval import fourier  # compiled: only those who correlate pay for its import
 
-        for start, rows in self._batches(len(a), self.size):
-            blocks = _stretch(a, start, rows * self.hop).reshape(rows, self.hop)
-            yield scipy.fft.rfft(blocks, n=self.size, axis=-1)
+        for start, blocks in self._batches(len(a), self.size):
+            yield fourier.spectra(a, size=self.size, first=start, hop=self.hop, taken=self.hop, blocks=blocks)
 
     def reached(self, b: Signal, samples: int) -> Iterator[Spectra]:
         """Spectra of what each block of an `a` with so many samples can reach in `b`, in step with `heads`."""
-        import scipy.fft
+        from eval import fourier
 
-        for start, rows in self._batches(samples, self.size):
-            stretch = _stretch(b, start + self.low, (rows - 1) * self.hop + self.size)
-            yield scipy.fft.rfft(_rows(stretch, rows, self.hop, self.size), axis=-1)
+        for start, blocks in self._batches(samples, self.size):
+            first = start + self.low
+            yield fourier.spectra(b, size=self.size, first=first, hop=self.hop, taken=self.size, blocks=blocks)
 
     def between(self, heads: Sequence[Iterable[Spectra]], others: Sequence[Signal]) -> Signal:
         """Correlations of each `a`, given by its `heads`, with each of `others`: shape `(a, others, high - low + 1)`.
@@ -277,17 +276,15 @@ class Lags:
 
     def of_spectra(self, heads: Sequence[Iterable[Spectra]], reached: Sequence[Iterable[Spectra]]) -> Signal:
         """Correlations from both kinds of spectra."""
-        import scipy.fft
+        from eval import fourier
 
-        from eval import spectra  # compiled: only those who correlate pay for its import
-
-        total = np.zeros((len(heads), len(reached), self.size // 2 + 1), dtype=np.complex128)
+        totals = [[fourier.total(self.size) for _ in reached] for _ in heads]
         for batch in zip(*heads, *reached, strict=True):
             for i, first in enumerate(batch[: len(heads)]):
                 for j, second in enumerate(batch[len(heads) :]):
-                    spectra.add_products(total[i, j], first, second)
-        lags: Signal = scipy.fft.irfft(total, n=self.size, axis=-1)
-        return lags[..., : self.high - self.low + 1]
+                    fourier.add_products(totals[i][j], first, second)
+        lags = np.arange(self.high - self.low + 1)
+        return np.array([[fourier.correlations(total, lags) for total in row] for row in totals])
 
     def across(self, a: Signal) -> Signal:
         """What the autocorrelation of `a` at lags 0..high has from pairs of samples in different blocks.
@@ -295,20 +292,19 @@ class Lags:
         The rest is in the power spectra of the blocks: the first lags of `of_spectra` of `heads` with themselves.
         Together they cost less than `reached(a)`, as only the ends of blocks are transformed again.
         """
-        import scipy.fft
-
-        from eval import spectra
+        from eval import fourier
 
         # sum_t tail[t] front[t + k] belongs to lag k + high: the front begins `high` samples after the tail does
-        small = 1 << (2 * self.high).bit_length()
-        total = np.zeros(small // 2 + 1, dtype=np.complex128)
-        for first, count in self._batches(len(a) - self.hop, small):
-            stretch = _stretch(a, first + self.hop - self.high, (count - 1) * self.hop + 2 * self.high)
-            ends = _rows(stretch, count, self.hop, 2 * self.high)
-            tail, front = (scipy.fft.rfft(x, n=small) for x in (ends[:, : self.high], ends[:, self.high :]))
-            spectra.add_products(total, tail, front)
-        found: Signal = scipy.fft.irfft(total, n=small)
-        return np.concatenate([[0.0], found[np.arange(1 - self.high, 1)]])
+        size = max(fourier.LEAST_SIZE, 1 << (2 * self.high).bit_length())
+        total = fourier.total(size)
+        for start, blocks in self._batches(len(a) - self.hop, size):
+            front = start + self.hop
+            tails, fronts = (
+                fourier.spectra(a, size=size, first=first, hop=self.hop, taken=self.high, blocks=blocks)
+                for first in (front - self.high, front)
+            )
+            fourier.add_products(total, tails, fronts)
+        return np.concatenate([[0.0], fourier.correlations(total, np.arange(1 - self.high, 1))])
 
     def slice(self, found: Signal, low: int, high: int) -> Signal:
         """The lags low..high of `found`, which holds self.low..self.high in its last axis."""
@@ -316,8 +312,8 @@ class Lags:
         return part
 
     def _batches(self, samples: int, size: int) -> Iterator[tuple[int, int]]:
-        """First sample and number of blocks of each batch of FFTs of some size."""
-        most = max(1, _CHUNK // size)
+        """First sample and number of blocks of each batch of FFTs of some size, two blocks in each."""
+        most = 2 * max(1, _CHUNK // size)
         for start in range(0, samples, most * self.hop):
             yield start, min(most, -(-(samples - start) // self.hop))
 
@@ -362,23 +358,6 @@ def _scale_invariant_db(s: Signal, energy: float, e: Signal, dot: float) -> floa
     if error < CANCELLED * target:
         error = _energy(e - gain * s)
     return ratio_db(target, error)
-
-
-def _stretch(x: Signal, start: int, length: int) -> Signal:
-    """`x[start : start + length]` with zeros wherever `x` has no sample; `start` may be negative."""
-    if start >= 0 and start + length <= len(x):
-        return x[start : start + length]
-    out = np.zeros(length)
-    begin, end = max(start, 0), min(start + length, len(x))
-    if begin < end:
-        out[begin - start : end - start] = x[begin:end]
-    return out
-
-
-def _rows(x: Signal, count: int, hop: int, length: int) -> Signal:
-    """`count` overlapping views of `length` samples of `x`, `hop` samples apart."""
-    step = x.strides[0]
-    return np.lib.stride_tricks.as_strided(x, (count, length), (hop * step, step), writeable=False)
 
 
 def solve_filter(auto: Signal, cross: Signal) -> tuple[Signal, bool]:

@@ -168,12 +168,15 @@ def _is_copy(own: float, energy: float, inner: float) -> bool:
 
 def _bandwidth(x: Signal) -> int:
     """Highest bin of the long-term spectrum that lies within 50 dB of its largest."""
-    import scipy.fft
+    from eval import fourier  # compiled: only those who look for flags pay for its import
 
-    size = min(_SPECTRUM, x.size)
-    spectra = scipy.fft.rfft(x[: x.size // size * size].reshape(-1, size) * _window(size), axis=-1)
-    parts = spectra.view(np.float64)  # real and imaginary in turn
-    power = np.einsum("fk,fk->k", parts, parts).reshape(-1, 2).sum(axis=1)[1:]  # without the offset
+    size = min(_SPECTRUM, max(fourier.LEAST_SIZE, 1 << (x.size.bit_length() - 1)))
+    blocks = max(1, x.size // size)
+    spectra = fourier.spectra(x, size=size, first=0, hop=size, taken=size, blocks=blocks, window=_window(size))
+    squares = fourier.total(size)
+    fourier.add_products(squares, spectra, spectra)
+    power = squares[0][fourier.places(size)]
+    power = power[1 : size // 2 + 1] + power[: size // 2 - 1 : -1]  # of both halves, without the offset
     above = np.flatnonzero(power > BAND_FLOOR * power.max())
     return int(above[-1]) + 1 if above.size else 0
 

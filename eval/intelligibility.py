@@ -35,20 +35,15 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numba
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
-from numba.core import types
-from numba.extending import intrinsic, models, overload, register_model
 from numpy.typing import ArrayLike, NDArray
 
 from eval.outcome import EstimateFault, ReferenceFault, TooShort
 from manifests.compiled import kernel
+from manifests.lanes import DOUBLES, inlined
 
 __all__ = ["RATE", "Reference", "Scores", "both", "estoi", "stoi"]
 
@@ -67,12 +62,11 @@ EPS = float(np.finfo(np.float64).eps)
 ROW_NOISE = (STRETCH - 1) * EPS**2  # expected energy of noise around its mean, over frames and over bands
 COLUMN_NOISE = (BANDS - 1) * EPS**2
 
-LANES = 8  # of a vector
+LANES = DOUBLES.width
 
 _HUGE = 1e100  # above, squares of squares may overflow
 _PERIODS = 8  # of the resampling filter, as many as `_filter` has sums
 
-Function = Callable[..., Any]
 Array = TypeVar("Array", Signal, NDArray[np.int64])
 
 
@@ -262,173 +256,16 @@ def _constant(array: Array) -> Array:
     return array
 
 
-# ----------------------------------------------------------------------------------------------------- vector code
-
-
-_intrinsic: Callable[[Function], Any] = intrinsic
-_inlined: Callable[[Function], Function] = numba.njit(forceinline=True)
-
-
-class _LanesType(types.Type):  # type: ignore[misc, unused-ignore]
-    pass
-
-
-_untyped: Any = types
-_lanes: Any = _LanesType("8 x float64")  # type: ignore[no-untyped-call, unused-ignore]
-_vector = ir.VectorType(ir.DoubleType(), LANES)
-
-
-@register_model(_LanesType)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc, unused-ignore]
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _vector)  # type: ignore[no-untyped-call, unused-ignore]
-
-
-def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    data = context.make_array(signature.args[0])(context, builder, args[0]).data
-    return builder.bitcast(builder.gep(data, [args[1]]), _vector.as_pointer())
-
-
-def _order(lanes: list[int]) -> Any:
-    return ir.Constant(ir.VectorType(ir.IntType(32), LANES), lanes)
-
-
-def _repeat(builder: Any, number: Any) -> Any:
-    none = ir.Constant(_vector, ir.Undefined)
-    return builder.shuffle_vector(
-        builder.insert_element(none, number, ir.Constant(ir.IntType(32), 0)), none, _order([0] * LANES)
-    )
-
-
-@_intrinsic
-def _load(typing: Any, array: Any, index: Any) -> Any:
-    """Eight neighbours from `index` on, counted through all of the array."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_pointer(context, builder, signature, args), align=8)
-
-    return _lanes(array, types.intp), generate
-
-
-@_intrinsic
-def _store(typing: Any, array: Any, index: Any, lanes: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _pointer(context, builder, signature, args), align=8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, _lanes), generate
-
-
-@_intrinsic
-def _spread(typing: Any, number: Any) -> Any:
-    """The same number eight times."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _repeat(builder, args[0])
-
-    return _lanes(types.float64), generate
-
-
-@_intrinsic
-def _load_one(typing: Any, array: Any, index: Any) -> Any:
-    """One number, eight times. Indexing the array would look for negative indices first."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return _repeat(builder, builder.load(builder.gep(data, [args[1]])))
-
-    return _lanes(array, types.intp), generate
-
-
-@_intrinsic
-def _transposed(typing: Any, array: Any, index: Any, apart: Any) -> Any:
-    """Eight vectors: lane l of vector k is array[index + k + l apart]. In three steps, blocks of 1, 2 and 4 swap."""
-    eight = _untyped.UniTuple(_lanes, LANES)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        at, rows = args[1], []
-        for _ in range(LANES):
-            rows.append(builder.load(_pointer(context, builder, signature, [args[0], at]), align=8))
-            at = builder.add(at, args[2])
-        for size in (1, 2, 4):
-            upper = [lane if not lane & size else LANES + lane - size for lane in range(LANES)]
-            lower = [lane + size if not lane & size else LANES + lane for lane in range(LANES)]
-            for k in range(LANES):
-                if not k & size:
-                    pair = rows[k], rows[k + size]
-                    rows[k], rows[k + size] = (builder.shuffle_vector(*pair, _order(o)) for o in (upper, lower))
-        return context.make_tuple(builder, eight, rows)
-
-    return eight(array, types.intp, types.intp), generate
-
-
-@_intrinsic
-def _sum(typing: Any, lanes: Any) -> Any:
-    """The sum of eight lanes, in pairs."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        parts = [builder.extract_element(args[0], ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)]
-        while len(parts) > 1:
-            parts = [builder.fadd(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-        return parts[0]
-
-    return types.float64(_lanes), generate
-
-
-def _calling(name: str) -> Any:
-    """Calls a function of LLVM that works lane by lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        full = f"llvm.{name}.v{LANES}f64"
-        known = builder.module.globals.get(full)
-        return builder.call(
-            known or ir.Function(builder.module, ir.FunctionType(_vector, [_vector] * len(args)), full), args
-        )
-
-    return generate
-
-
-@_intrinsic
-def _root(typing: Any, x: Any) -> Any:
-    return _lanes(_lanes), _calling("sqrt")
-
-
-@_intrinsic
-def _least(typing: Any, x: Any, y: Any) -> Any:
-    return _lanes(_lanes, _lanes), _calling("minnum")
-
-
-@_intrinsic
-def _multiply_add(typing: Any, x: Any, y: Any, z: Any) -> Any:
-    """x y + z, rounded once where the processor can."""
-    return _lanes(_lanes, _lanes, _lanes), _calling("fmuladd")
-
-
-def _arithmetic(operation: Any, instruction: str) -> None:
-    """Lanes `operation` lanes."""
-
-    @_intrinsic
-    def combined(typing: Any, x: Any, y: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return getattr(builder, instruction)(*args)
-
-        return _lanes(_lanes, _lanes), generate
-
-    def implementation(x: Any, y: Any) -> Any:
-        return combined(x, y)
-
-    @overload(operation)
-    def overloaded(x: Any, y: Any) -> Any:
-        return implementation if isinstance(x, _LanesType) and isinstance(y, _LanesType) else None
-
-
-_arithmetic(operator.add, "fadd")
-_arithmetic(operator.sub, "fsub")
-_arithmetic(operator.mul, "fmul")
-_arithmetic(operator.truediv, "fdiv")
-
-
 # --------------------------------------------------------------------------------------------------------- kernels
+
+_load, _store, _load_one, _transposed = DOUBLES.load, DOUBLES.store, DOUBLES.load_one, DOUBLES.transposed
+_spread, _sum, _root, _least, _multiply_add = (
+    DOUBLES.spread,
+    DOUBLES.sum,
+    DOUBLES.root,
+    DOUBLES.least,
+    DOUBLES.multiply_add,
+)
 
 
 @kernel()
@@ -508,11 +345,11 @@ def _transform(x: Any, window: Any, turns: Any, places: Any, edges: Any, out: An
             _store(out, j * out.shape[1] + first, _root(total) * _spread(0.5))
 
 
-@_inlined
+@inlined
 def _read(x: Any, start: Any, window: Any, re: Any, im: Any) -> None:
     """Windowed samples of eight frames: those of even number to `re`, those of odd number to `im`."""
     for k in range(0, FRAME, LANES):
-        even0, odd0, even1, odd1, even2, odd2, even3, odd3 = _transposed(x, start + k, HOP)
+        even0, odd0, even1, odd1, even2, odd2, even3, odd3 = _transposed(_eight_frames(x, start + k))
         to = k // 2 * LANES
         _store(re, to, even0 * _load_one(window, k))
         _store(im, to, odd0 * _load_one(window, k + 1))
@@ -524,7 +361,22 @@ def _read(x: Any, start: Any, window: Any, re: Any, im: Any) -> None:
         _store(im, to + 3 * LANES, odd3 * _load_one(window, k + 7))
 
 
-@_inlined
+@inlined
+def _eight_frames(x: Any, at: Any) -> Any:
+    """Eight samples of each."""
+    return (
+        _load(x, at),
+        _load(x, at + HOP),
+        _load(x, at + 2 * HOP),
+        _load(x, at + 3 * HOP),
+        _load(x, at + 4 * HOP),
+        _load(x, at + 5 * HOP),
+        _load(x, at + 6 * HOP),
+        _load(x, at + 7 * HOP),
+    )
+
+
+@inlined
 def _first_step(turns: Any, re: Any, im: Any) -> None:
     """`_step` with a quarter of 64 where the last two of four inputs are zero."""
     apart = FRAME // 4 * LANES
@@ -538,7 +390,7 @@ def _first_step(turns: Any, re: Any, im: Any) -> None:
         _put(re, im, i + 3 * apart, a_re - b_im, a_im + b_re, turns, 6 * k)
 
 
-@_inlined
+@inlined
 def _step(quarter: Any, turns: Any, re: Any, im: Any) -> None:
     """One step in place: transforms of four numbers that are a quarter apart, each turned towards its place."""
     apart = quarter * LANES
@@ -557,7 +409,7 @@ def _step(quarter: Any, turns: Any, re: Any, im: Any) -> None:
             _put(re, im, i + 3 * apart, left_re - right_im, left_im + right_re, turns, 3 * turn)
 
 
-@_inlined
+@inlined
 def _put(re: Any, im: Any, index: Any, x_re: Any, x_im: Any, turns: Any, turn: Any) -> None:
     """x exp(-2 pi i turn / 512), in place."""
     cosine, sine = _load_one(turns, turn), _load_one(turns, FFT + turn)
@@ -651,7 +503,7 @@ def _estoi(x: Any, x_statistics: Any, y: Any, y_statistics: Any) -> Any:
     return out
 
 
-@_inlined
+@inlined
 def _scale(spread: Any) -> Any:
     """What brings a band to norm 1."""
     return _spread(1.0) / _root(_multiply_add(spread, spread, _spread(ROW_NOISE)))

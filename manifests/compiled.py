@@ -5,9 +5,9 @@ copy of the code, and would compile again on every machine for every job. Here t
 
 Conventions
     `@kernel()`, or `@kernel(**options of numba.njit)`, at the top level of a module. A compiled function is found again
-    by its module and name, its options, the SHA-256 of the bytes of its source file, the versions of numba, llvmlite,
-    numpy and Python, the types it is called with, and the processor's name and features. So a kernel may use only what
-    its own file or a library defines: a change elsewhere would go unnoticed.
+    by its module and name, its options, the SHA-256 of the bytes of its source file and of `manifests/lanes.py`, the
+    versions of numba, llvmlite, numpy and Python, the types it is called with, and the processor's name and features.
+    So a kernel may use only what those two files or a library define: a change elsewhere would go unnoticed.
     Files lie in `hubbub/kernels` under $NUMBA_CACHE_DIR, else $XDG_CACHE_HOME, else ~/.cache, and may be deleted at any
     time. Each carries its digest, is written whole under another name and then renamed, so that processes and machines
     may share the folder. Where it can be neither read nor written, functions are compiled in memory.
@@ -40,6 +40,7 @@ __all__ = ["folder", "kernel"]
 _PATIENCE_S = 2.0
 _NOTICE = "hubbub: compiling its kernels for this machine, once; this takes some seconds\n"
 _DIGEST_BYTES = 32
+_LANES = os.path.join(os.path.dirname(__file__), "lanes.py")
 
 # Private to numba, though the same from 0.60 to 0.68: how it takes a compiled function apart and together again.
 _Result: Any = getattr(compiler, "CompileResult", None)
@@ -74,7 +75,8 @@ class _Cache:
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         self._name = f"{function.__module__}.{function.__qualname__}".replace("<", "").replace(">", "")
         versions = (numba.__version__, llvmlite.__version__, np.__version__, platform.python_version())
-        self._code = (self._name, sorted(options.items()), _source_digest(inspect.getfile(function)), versions)
+        sources = _source_digest(inspect.getfile(function)), _source_digest(_LANES)
+        self._code = (self._name, sorted(options.items()), sources, versions)
         self.cache_path = folder()
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:

@@ -22,6 +22,8 @@ SAID = {
     ("render", "fresh_room_talkers_2_mics_4"): "2 talkers x 4 microphones, RT60 0.2-0.8 s",
     ("render", "fresh_room_48k_mics_1"): "48 kHz, 1 microphone, RT60 0.3-0.6 s",
     ("render", "moving_talker_mics_1"): "a moving talker, a response every 2 cm",
+    ("render", "convolve_channels_1"): "a convolution of 10 s with a response of 0.3-0.6 s; peer: fftconvolve of scipy",
+    ("render", "convolve_channels_8"): "the same with 8 channels",
     ("stoi", "stoi_estoi"): "STOI and ESTOI of a 10 s pair; peer: pystoi",
     ("sdr", "sdr_vs_mir_eval"): "SDR; peer: mir_eval",
     ("sdr", "sdr_vs_fast_bss_eval"): "SDR; peer: fast_bss_eval",
@@ -36,8 +38,8 @@ SAID = {
 
 
 def section(results: dict[str, dict[str, Any]]) -> str:
-    """The table, with the machine named."""
-    machine, corpus = (results["render"][key] for key in ("machine", "corpus"))
+    """The table, with the machine named, or each where they differ."""
+    corpus = results["render"]["corpus"]
     lines = ["| what | hubbub | peer | ratio |", "|---|--:|--:|--:|"]
     for (name, key), said in SAID.items():
         entry = results[name]["results"][key]
@@ -45,15 +47,23 @@ def section(results: dict[str, dict[str, Any]]) -> str:
         lines.append(
             f"| {said} | {entry['ours_ms']:.3g} ms{speed} | {entry['peer_ms']:.4g} ms | {entry['ratio']:.3g} |"
         )
-    where = f"{machine['processor']}, {machine['cpus']} cores, {machine['system']}, Python {machine['python']}"
+    places: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for name, _ in SAID):
+        places.setdefault(_where(results[name]["machine"]), []).append(name)
+    where = "; ".join(f"{place} ({', '.join(names)})" for place, names in places.items())
     lines += [
         "",
-        f"Medians of CPU time, contenders in turn, one thread a library. Machine: {where}. Audio: {corpus['name']}.",
+        "Medians of CPU time, contenders in turn, one thread a library. "
+        f"Machine: {next(iter(places)) if len(places) == 1 else where}. Audio: {corpus['name']}.",
     ]
     lines += [
         "From `python -m benchmarks all` by `python -m benchmarks.readme`; peers and versions: `benchmarks/results/`."
     ]
     return "\n".join(lines) + "\n"
+
+
+def _where(machine: dict[str, Any]) -> str:
+    return f"{machine['processor']}, {machine['cpus']} cores, {machine['system']}, Python {machine['python']}"
 
 
 def update() -> None:

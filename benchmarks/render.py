@@ -105,14 +105,14 @@ def run(*, rounds: int, quick: bool) -> dict[str, Any]:
             "fresh_room_48k_mics_1": (wide, _recipe(few, FRESH, sample_rate=48_000), plain.ROOM_GENERATOR),
             "moving_talker_mics_1": (found, _recipe(one, CREEPING if quick else MOVING), plain.ROOM_GENERATOR),
         }
-        results = {key: _compare(*job, folder, key, rounds) for key, job in jobs.items()}
+        results = {key: _compare(*job, folder, key, rounds, quick) for key, job in jobs.items()}
         for channels in (1, 8):
             results[f"convolve_channels_{channels}"] = _convolved(found, channels, 1 if quick else CONVOLUTIONS, rounds)
     return {"corpus": found.facts, "results": results}
 
 
 def _compare(
-    found: corpus.Corpus, recipe: Recipe, peer_name: str, folder: str, name: str, rounds: int
+    found: corpus.Corpus, recipe: Recipe, peer_name: str, folder: str, name: str, rounds: int, quick: bool
 ) -> dict[str, Any]:
     """One key: our stage and the plain loop on the rows of one recipe."""
     job = corpus.planned(found, recipe, os.path.join(folder, name))
@@ -123,7 +123,7 @@ def _compare(
     ours = functools.partial(_render, job.stage, shard)
     peer = functools.partial(plain.generate, mixtures, peer_out, subtype)
     apart = measure.Apart(peer)
-    slow = apart() > SLOW_S
+    slow = quick or apart() > SLOW_S
     contenders: dict[str, Any] = {"ours": ours, "peer": apart}
     if not slow:
         contenders["seeking"] = measure.Apart(functools.partial(peer, seek=True))

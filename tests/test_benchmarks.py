@@ -32,6 +32,8 @@ RENDER_KEYS = {
     "fresh_room_talkers_2_mics_4",
     "fresh_room_48k_mics_1",
     "moving_talker_mics_1",
+    "convolve_channels_1",
+    "convolve_channels_8",
 }
 SCORE_KEYS = {"all_vs_pesq_alone", "naive_loop", "naive_loop_without_pesq", "second_system"}
 STOI_KEYS = {"stoi_estoi", "stoi_estoi_second_system"}
@@ -78,6 +80,11 @@ def test_render_says_where_its_time_goes(reports: dict[str, dict[str, Any]]) -> 
     assert {"decode", "convolve", "measure", "encode", "parquet", "rest"} <= set(measured["stages_ms"])
     assert "simulate" in reports["render"]["results"]["fresh_room_mics_1"]["stages_ms"]
     assert measured["times_real_time"] == pytest.approx(10_000 / measured["ours_ms"], rel=1e-2)
+
+
+def test_convolutions_are_as_exact_as_they_are_fast(reports: dict[str, dict[str, Any]]) -> None:
+    for channels in (1, 8):
+        assert -160 < reports["render"]["results"][f"convolve_channels_{channels}"]["error_db"] < -120
 
 
 def test_our_scores_are_those_of_the_plain_loop(reports: dict[str, dict[str, Any]]) -> None:
@@ -210,3 +217,18 @@ def test_the_table_has_a_row_for_each_thing_said() -> None:
     for (name, key), said in readme.SAID.items():
         ratio = results[name]["results"][key]["ratio"]
         assert any(line.startswith(f"| {said} |") and line.endswith(f" {ratio:.3g} |") for line in table.splitlines())
+
+
+def test_the_table_names_every_machine() -> None:
+    machine = {"processor": "A", "cpus": 2, "system": "Linux", "python": "3.11"}
+    entry = {"ours_ms": 1.0, "peer_ms": 2.0, "ratio": 2.0}
+    keys = {name: [key for n, key in readme.SAID if n == name] for name, _ in readme.SAID}
+    results = {
+        name: {"machine": machine, "corpus": {"name": "demo"}, "results": dict.fromkeys(found, entry)}
+        for name, found in keys.items()
+    }
+    assert "Machine: A, 2 cores, Linux, Python 3.11. Audio" in readme.section(results)
+    results["sdr"]["machine"] = machine | {"processor": "B"}
+    table = readme.section(results)
+    assert "A, 2 cores, Linux, Python 3.11 (rooms, render, stoi, score, engine); B, 2 cores" in table
+    assert "Python 3.11 (sdr). Audio" in table

@@ -422,9 +422,11 @@ def _levinson(lags: Signal, polynomials: Signal) -> None:
     error = lags[0].copy()
     total, reflection = np.empty_like(error), np.empty_like(error)
     before = np.empty_like(polynomials)
-    polynomials[0] = 1.0
+    polynomials[0, :] = 1.0
     for i in range(1, lags.shape[0]):
-        total[:] = lags[i]
+        first = lags[i]
+        for f in range(total.size):
+            total[f] = first[f]
         for j in range(1, i):
             a, r = polynomials[j], lags[i - j]
             for f in range(total.size):
@@ -434,12 +436,17 @@ def _levinson(lags: Signal, polynomials: Signal) -> None:
             going = error[f] > _PREDICTED * lags[0, f] and abs(k) < 1.0
             reflection[f] = k if going else 0.0
             error[f] = error[f] * (1.0 - k * k) if going else 0.0  # 0 ends the recursion for good
-        before[1:i] = polynomials[1:i]
+        for j in range(1, i):
+            a, b = polynomials[j], before[j]
+            for f in range(total.size):
+                b[f] = a[f]
         for j in range(1, i):
             a, b = polynomials[j], before[i - j]
             for f in range(total.size):
                 a[f] += reflection[f] * b[f]
-        polynomials[i] = reflection
+        last = polynomials[i]
+        for f in range(total.size):
+            last[f] = reflection[f]
 
 
 @kernel()

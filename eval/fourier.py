@@ -126,13 +126,12 @@ def _spectra(
         start = first + block * hop
         begin = min(max(0, -start), taken) if block < blocks else taken
         stop = max(begin, min(taken, x.size - start))
-        to[:begin] = 0.0
-        to[stop:] = 0.0
-        if window.size:
-            for n in range(begin, stop):
-                to[n] = window[n] * x[start + n]
-        elif begin < stop:
-            to[begin:stop] = x[start + begin : start + stop]
+        for n in range(begin):
+            to[n] = 0.0
+        for n in range(begin, stop):
+            to[n] = window[n] * x[start + n] if window.size else x[start + n]
+        for n in range(stop, to.size):
+            to[n] = 0.0
     for pair in range(out.shape[0]):
         _through(out[pair, 0], out[pair, 1], radices, turns)
 

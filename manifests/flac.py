@@ -665,8 +665,9 @@ def _subframe(data: Bytes, at: int, bits: int, row: Samples) -> int:
     if kind > 63 or (order == 0 and kind not in (0, 1, 8)) or order > x.size or bits < 1:
         return -1
     if kind == 0:
-        x[:] = _signed_bits(data, at, bits)
-        at += bits
+        value, at = _signed_bits(data, at, bits), at + bits
+        for i in range(x.size):
+            x[i] = value
     else:
         for i in range(x.size if kind == 1 else order):
             x[i] = _signed_bits(data, at, bits)
@@ -681,7 +682,8 @@ def _subframe(data: Bytes, at: int, bits: int, row: Samples) -> int:
             if precision > 15 or shift < 0:
                 return -1
         else:
-            coefficients[:ORDER] = _POLYNOMIALS[order]
+            for i in range(ORDER):
+                coefficients[i] = _POLYNOMIALS[order, i]
         at = _residual(data, at, order, coefficients, shift, row)
     if wasted:
         for i in range(x.size):
@@ -738,8 +740,8 @@ def _rice(data: Bytes, at: int, parameter: int, row: Samples, coefficients: Inte
     end, k = data.size - _PADDING, np.uint64(parameter)
     c0, c1, c2, c3 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     c4, c5, c6, c7 = coefficients[4], coefficients[5], coefficients[6], coefficients[7]
-    last = row[_MOST_ORDER - ORDER : _MOST_ORDER].astype(np.int64)
-    h0, h1, h2, h3, h4, h5, h6, h7 = last[7], last[6], last[5], last[4], last[3], last[2], last[1], last[0]
+    h0, h1, h2, h3 = np.int64(row[31]), np.int64(row[30]), np.int64(row[29]), np.int64(row[28])  # before _MOST_ORDER
+    h4, h5, h6, h7 = np.int64(row[27]), np.int64(row[26]), np.int64(row[25]), np.int64(row[24])
     window = there = next_byte = np.uint64(0)
     x = row[_MOST_ORDER:]
     i, fresh = 0, True

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.compiled import kernel
-from manifests.lanes import SINGLES, inlined
+from manifests.lanes import SINGLES, four, inlined, minus, plus, times
 
 __all__ = ["LEAST_LENGTH", "WIDTH", "Planes", "inverse_product", "planes", "radices", "transform"]
 
@@ -154,7 +154,7 @@ def _interleaving(chunk: int) -> Any:
 
 
 _load, _store = SINGLES.load, SINGLES.store
-_load_each_1, _load_each_2, _load_each_4, _load_each_8 = (SINGLES.load_each(times) for times in (1, 2, 4, 8))
+_load_each_1, _load_each_2, _load_each_4, _load_each_8 = (SINGLES.load_each(often) for often in (1, 2, 4, 8))
 _interleave_1, _interleave_2, _interleave_4 = (_interleaving(chunk) for chunk in (1, 2, 4))
 
 
@@ -177,34 +177,6 @@ def _spread(twiddles: Any, j: int, index: int) -> Any:
     return _load_each_8(twiddles[0, j], index), _load_each_8(twiddles[1, j], index)
 
 
-@inlined
-def _plus(a: Any, b: Any) -> Any:
-    return a[0] + b[0], a[1] + b[1]
-
-
-@inlined
-def _minus(a: Any, b: Any) -> Any:
-    return a[0] - b[0], a[1] - b[1]
-
-
-@inlined
-def _times(a: Any, b: Any) -> Any:
-    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
-
-
-@inlined
-def _four(a: Any, b: Any, c: Any, d: Any) -> Any:
-    """The transform of four numbers."""
-    even, odd = _plus(a, c), _plus(b, d)
-    left, right = _minus(a, c), _minus(b, d)
-    return (
-        _plus(even, odd),
-        (left[0] + right[1], left[1] - right[0]),
-        _minus(even, odd),
-        (left[0] - right[1], left[1] + right[0]),
-    )
-
-
 # ---------------------------------------------------------------------------------------------------------- steps
 
 
@@ -213,8 +185,8 @@ def _step_2(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: int, 
     """The last step: one group, no twiddles."""
     for q in range(0, stride, WIDTH):
         a, b = _get(re, im, q), _get(re, im, q + stride)
-        _put(to_re, to_im, q, _plus(a, b))
-        _put(to_re, to_im, q + stride, _minus(a, b))
+        _put(to_re, to_im, q, plus(a, b))
+        _put(to_re, to_im, q + stride, minus(a, b))
 
 
 @kernel()
@@ -226,17 +198,17 @@ def _step_4(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: int, 
             i, o = stride * p + q, 4 * stride * p + q
             a, b = _get(re, im, i), _get(re, im, i + apart)
             c, d = _get(re, im, i + 2 * apart), _get(re, im, i + 3 * apart)
-            a, b, c, d = _four(a, b, c, d)
+            a, b, c, d = four(a, b, c, d)
             _put(to_re, to_im, o, a)
-            _put(to_re, to_im, o + stride, _times(b, w1))
-            _put(to_re, to_im, o + 2 * stride, _times(c, w2))
-            _put(to_re, to_im, o + 3 * stride, _times(d, w3))
+            _put(to_re, to_im, o + stride, times(b, w1))
+            _put(to_re, to_im, o + 2 * stride, times(c, w2))
+            _put(to_re, to_im, o + 3 * stride, times(d, w3))
 
 
 @inlined
 def _four_turned(re: Any, im: Any, index: int, apart: int, twiddles: Planes, p: int) -> Any:
     """Group `p` of a step of radix 4."""
-    a, b, c, d = _four(
+    a, b, c, d = four(
         _get(re, im, index),
         _get(re, im, index + apart),
         _get(re, im, index + 2 * apart),
@@ -244,19 +216,19 @@ def _four_turned(re: Any, im: Any, index: int, apart: int, twiddles: Planes, p: 
     )
     return (
         a,
-        _times(b, _spread(twiddles, 0, p)),
-        _times(c, _spread(twiddles, 1, p)),
-        _times(d, _spread(twiddles, 2, p)),
+        times(b, _spread(twiddles, 0, p)),
+        times(c, _spread(twiddles, 1, p)),
+        times(d, _spread(twiddles, 2, p)),
     )
 
 
 @inlined
 def _put_four(re: Any, im: Any, index: int, stride: int, a: Any, b: Any, c: Any, d: Any, turns: Any) -> None:
-    a, b, c, d = _four(a, b, c, d)
+    a, b, c, d = four(a, b, c, d)
     _put(re, im, index, a)
-    _put(re, im, index + stride, _times(b, turns[0]))
-    _put(re, im, index + 2 * stride, _times(c, turns[1]))
-    _put(re, im, index + 3 * stride, _times(d, turns[2]))
+    _put(re, im, index + stride, times(b, turns[0]))
+    _put(re, im, index + 2 * stride, times(c, turns[1]))
+    _put(re, im, index + 3 * stride, times(d, turns[2]))
 
 
 @kernel()
@@ -287,14 +259,14 @@ def _step_4_2(
     for q in range(0, stride, WIDTH):
         a0, a1, a2, a3 = _four_turned(re, im, q, 2 * stride, twiddles, 0)
         b0, b1, b2, b3 = _four_turned(re, im, q + stride, 2 * stride, twiddles, 1)
-        _put(to_re, to_im, q, _plus(a0, b0))
-        _put(to_re, to_im, q + stride, _plus(a1, b1))
-        _put(to_re, to_im, q + 2 * stride, _plus(a2, b2))
-        _put(to_re, to_im, q + 3 * stride, _plus(a3, b3))
-        _put(to_re, to_im, q + 4 * stride, _minus(a0, b0))
-        _put(to_re, to_im, q + 5 * stride, _minus(a1, b1))
-        _put(to_re, to_im, q + 6 * stride, _minus(a2, b2))
-        _put(to_re, to_im, q + 7 * stride, _minus(a3, b3))
+        _put(to_re, to_im, q, plus(a0, b0))
+        _put(to_re, to_im, q + stride, plus(a1, b1))
+        _put(to_re, to_im, q + 2 * stride, plus(a2, b2))
+        _put(to_re, to_im, q + 3 * stride, plus(a3, b3))
+        _put(to_re, to_im, q + 4 * stride, minus(a0, b0))
+        _put(to_re, to_im, q + 5 * stride, minus(a1, b1))
+        _put(to_re, to_im, q + 6 * stride, minus(a2, b2))
+        _put(to_re, to_im, q + 7 * stride, minus(a3, b3))
 
 
 @kernel()
@@ -317,20 +289,20 @@ def _step_8(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: int, 
             x1, x5 = _get(re, im, i + apart), _get(re, im, i + 5 * apart)
             x2, x6 = _get(re, im, i + 2 * apart), _get(re, im, i + 6 * apart)
             x3, x7 = _get(re, im, i + 3 * apart), _get(re, im, i + 7 * apart)
-            y0, y2, y4, y6 = _four(_plus(x0, x4), _plus(x1, x5), _plus(x2, x6), _plus(x3, x7))
-            d1, d2, d3 = _minus(x1, x5), _minus(x2, x6), _minus(x3, x7)
+            y0, y2, y4, y6 = four(plus(x0, x4), plus(x1, x5), plus(x2, x6), plus(x3, x7))
+            d1, d2, d3 = minus(x1, x5), minus(x2, x6), minus(x3, x7)
             d1 = (d1[0] + d1[1]) * h, (d1[1] - d1[0]) * h
             d2 = d2[1], zero - d2[0]
             d3 = (d3[1] - d3[0]) * h, zero - (d3[0] + d3[1]) * h
-            y1, y3, y5, y7 = _four(_minus(x0, x4), d1, d2, d3)
+            y1, y3, y5, y7 = four(minus(x0, x4), d1, d2, d3)
             _put(to_re, to_im, o, y0)
-            _put(to_re, to_im, o + stride, _times(y1, w1))
-            _put(to_re, to_im, o + 2 * stride, _times(y2, w2))
-            _put(to_re, to_im, o + 3 * stride, _times(y3, w3))
-            _put(to_re, to_im, o + 4 * stride, _times(y4, w4))
-            _put(to_re, to_im, o + 5 * stride, _times(y5, w5))
-            _put(to_re, to_im, o + 6 * stride, _times(y6, w6))
-            _put(to_re, to_im, o + 7 * stride, _times(y7, w7))
+            _put(to_re, to_im, o + stride, times(y1, w1))
+            _put(to_re, to_im, o + 2 * stride, times(y2, w2))
+            _put(to_re, to_im, o + 3 * stride, times(y3, w3))
+            _put(to_re, to_im, o + 4 * stride, times(y4, w4))
+            _put(to_re, to_im, o + 5 * stride, times(y5, w5))
+            _put(to_re, to_im, o + 6 * stride, times(y6, w6))
+            _put(to_re, to_im, o + 7 * stride, times(y7, w7))
 
 
 @kernel()
@@ -348,7 +320,7 @@ def _step_narrow(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: 
 def _narrow(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: int, twiddles: Planes) -> None:
     apart = groups * stride
     for i in range(0, apart, WIDTH):
-        a, b, c, d = _four(
+        a, b, c, d = four(
             _get(re, im, i), _get(re, im, i + apart), _get(re, im, i + 2 * apart), _get(re, im, i + 3 * apart)
         )
         _put_narrow(to_re, to_im, i, stride, twiddles, a, b, c, d)
@@ -373,7 +345,7 @@ def _narrow_of_product(
 ) -> None:
     apart = groups * stride
     for i in range(0, apart, WIDTH):
-        a, b, c, d = _four(
+        a, b, c, d = four(
             _exchanged_product(re, im, by_re, by_im, i, stride),
             _exchanged_product(re, im, by_re, by_im, i + apart, stride),
             _exchanged_product(re, im, by_re, by_im, i + 2 * apart, stride),
@@ -384,28 +356,28 @@ def _narrow_of_product(
 
 @inlined
 def _exchanged_product(re: Any, im: Any, by_re: Any, by_im: Any, index: int, batch: int) -> Any:
-    z = _times(_get(re, im, index), _each(by_re, by_im, index // batch, batch))
+    z = times(_get(re, im, index), _each(by_re, by_im, index // batch, batch))
     return z[1], z[0]
 
 
 @inlined
 def _put_narrow(re: Any, im: Any, index: int, stride: int, twiddles: Planes, a: Any, b: Any, c: Any, d: Any) -> None:
     p = index // stride
-    b = _times(b, _each(twiddles[0, 0], twiddles[1, 0], p, stride))
-    c = _times(c, _each(twiddles[0, 1], twiddles[1, 1], p, stride))
-    d = _times(d, _each(twiddles[0, 2], twiddles[1, 2], p, stride))
+    b = times(b, _each(twiddles[0, 0], twiddles[1, 0], p, stride))
+    c = times(c, _each(twiddles[0, 1], twiddles[1, 1], p, stride))
+    d = times(d, _each(twiddles[0, 2], twiddles[1, 2], p, stride))
     _put_interleaved(re, 4 * index, stride, a[0], b[0], c[0], d[0])
     _put_interleaved(im, 4 * index, stride, a[1], b[1], c[1], d[1])
 
 
 @inlined
-def _each(re: Any, im: Any, index: int, times: int) -> Any:
-    """Neighbours from `index` on, each `times` times."""
-    if times == 1:
+def _each(re: Any, im: Any, index: int, often: int) -> Any:
+    """Neighbours from `index` on, each `often` times."""
+    if often == 1:
         return _load_each_1(re, index), _load_each_1(im, index)
-    if times == 2:
+    if often == 2:
         return _load_each_2(re, index), _load_each_2(im, index)
-    if times == 4:
+    if often == 4:
         return _load_each_4(re, index), _load_each_4(im, index)
     return _load_each_8(re, index), _load_each_8(im, index)
 
@@ -426,6 +398,6 @@ def _put_interleaved(to: Any, index: int, chunk: int, a: Any, b: Any, c: Any, d:
 
 @kernel()
 def _multiply(re: Any, im: Any, by_re: Any, by_im: Any, to_re: Any, to_im: Any, batch: int) -> None:
-    times = min(batch, WIDTH)
+    often = min(batch, WIDTH)
     for i in range(0, re.size, WIDTH):
-        _put(to_re, to_im, i, _times(_get(re, im, i), _each(by_re, by_im, i // batch, times)))
+        _put(to_re, to_im, i, times(_get(re, im, i), _each(by_re, by_im, i // batch, often)))

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.compiled import kernel
-from manifests.lanes import DOUBLES, inlined
+from manifests.lanes import DOUBLES, four, inlined, minus, plus, times
 
 __all__ = ["LEAST_SIZE", "Spectra", "add_products", "correlations", "places", "spectra", "total"]
 
@@ -172,13 +172,13 @@ def _step_4(re: Any, im: Any, apart: int, turns: Any, at: int) -> None:
     for first in range(0, re.size, 4 * apart):
         for k in range(0, apart, _WIDTH):
             i = first + k
-            z0, z1, z2, z3 = _four(
+            z0, z1, z2, z3 = four(
                 _get(re, im, i), _get(re, im, i + apart), _get(re, im, i + 2 * apart), _get(re, im, i + 3 * apart)
             )
             _put(re, im, i, z0)
-            _put(re, im, i + apart, _times(z1, _turn(turns, at + k, sines + k)))
-            _put(re, im, i + 2 * apart, _times(z2, _turn(turns, at + apart + k, sines + apart + k)))
-            _put(re, im, i + 3 * apart, _times(z3, _turn(turns, at + 2 * apart + k, sines + 2 * apart + k)))
+            _put(re, im, i + apart, times(z1, _turn(turns, at + k, sines + k)))
+            _put(re, im, i + 2 * apart, times(z2, _turn(turns, at + apart + k, sines + apart + k)))
+            _put(re, im, i + 3 * apart, times(z3, _turn(turns, at + 2 * apart + k, sines + 2 * apart + k)))
 
 
 @numba.njit()
@@ -198,13 +198,13 @@ def _step_8(re: Any, im: Any, apart: int, turns: Any, at: int) -> None:
                 _get(re, im, i + 7 * apart),
             )
             _put(re, im, i, z0)
-            _put(re, im, i + apart, _times(z1, _turn(turns, cos, sin)))
-            _put(re, im, i + 2 * apart, _times(z2, _turn(turns, cos + apart, sin + apart)))
-            _put(re, im, i + 3 * apart, _times(z3, _turn(turns, cos + 2 * apart, sin + 2 * apart)))
-            _put(re, im, i + 4 * apart, _times(z4, _turn(turns, cos + 3 * apart, sin + 3 * apart)))
-            _put(re, im, i + 5 * apart, _times(z5, _turn(turns, cos + 4 * apart, sin + 4 * apart)))
-            _put(re, im, i + 6 * apart, _times(z6, _turn(turns, cos + 5 * apart, sin + 5 * apart)))
-            _put(re, im, i + 7 * apart, _times(z7, _turn(turns, cos + 6 * apart, sin + 6 * apart)))
+            _put(re, im, i + apart, times(z1, _turn(turns, cos, sin)))
+            _put(re, im, i + 2 * apart, times(z2, _turn(turns, cos + apart, sin + apart)))
+            _put(re, im, i + 3 * apart, times(z3, _turn(turns, cos + 2 * apart, sin + 2 * apart)))
+            _put(re, im, i + 4 * apart, times(z4, _turn(turns, cos + 3 * apart, sin + 3 * apart)))
+            _put(re, im, i + 5 * apart, times(z5, _turn(turns, cos + 4 * apart, sin + 4 * apart)))
+            _put(re, im, i + 6 * apart, times(z6, _turn(turns, cos + 5 * apart, sin + 5 * apart)))
+            _put(re, im, i + 7 * apart, times(z7, _turn(turns, cos + 6 * apart, sin + 6 * apart)))
 
 
 @numba.njit()
@@ -212,13 +212,13 @@ def _last_steps(re: Any, im: Any, turns: Any, at: int) -> None:
     """Two steps of radix 8. Between them rows become columns, so that the second, too, goes across vectors."""
     for i in range(0, re.size, _LAST):
         z0, z1, z2, z3, z4, z5, z6, z7 = _eight_at(re, im, i)
-        z1 = _times(z1, _turn(turns, at, at + 56))
-        z2 = _times(z2, _turn(turns, at + 8, at + 64))
-        z3 = _times(z3, _turn(turns, at + 16, at + 72))
-        z4 = _times(z4, _turn(turns, at + 24, at + 80))
-        z5 = _times(z5, _turn(turns, at + 32, at + 88))
-        z6 = _times(z6, _turn(turns, at + 40, at + 96))
-        z7 = _times(z7, _turn(turns, at + 48, at + 104))
+        z1 = times(z1, _turn(turns, at, at + 56))
+        z2 = times(z2, _turn(turns, at + 8, at + 64))
+        z3 = times(z3, _turn(turns, at + 16, at + 72))
+        z4 = times(z4, _turn(turns, at + 24, at + 80))
+        z5 = times(z5, _turn(turns, at + 32, at + 88))
+        z6 = times(z6, _turn(turns, at + 40, at + 96))
+        z7 = times(z7, _turn(turns, at + 48, at + 104))
         a = _transposed((z0[0], z1[0], z2[0], z3[0], z4[0], z5[0], z6[0], z7[0]))
         b = _transposed((z0[1], z1[1], z2[1], z3[1], z4[1], z5[1], z6[1], z7[1]))
         z0, z1, z2, z3, z4, z5, z6, z7 = _eight(
@@ -259,25 +259,13 @@ def _eight_at(re: Any, im: Any, i: int) -> Any:
 def _eight(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
     """The transform of eight numbers: four sums, and four differences turned by 0, 1, 2 and 3 eighths."""
     half_root = _spread(_HALF_ROOT)
-    s0, s2, s4, s6 = _four(_plus(a, e), _plus(b, f), _plus(c, g), _plus(d, h))
-    x1, x2, x3 = _minus(b, f), _minus(c, g), _minus(d, h)
+    s0, s2, s4, s6 = four(plus(a, e), plus(b, f), plus(c, g), plus(d, h))
+    x1, x2, x3 = minus(b, f), minus(c, g), minus(d, h)
     y1 = (x1[0] + x1[1]) * half_root, (x1[1] - x1[0]) * half_root
     y2 = x2[1], _spread(0.0) - x2[0]
     y3 = (x3[1] - x3[0]) * half_root, (_spread(0.0) - x3[0] - x3[1]) * half_root
-    s1, s3, s5, s7 = _four(_minus(a, e), y1, y2, y3)
+    s1, s3, s5, s7 = four(minus(a, e), y1, y2, y3)
     return s0, s1, s2, s3, s4, s5, s6, s7
-
-
-@inlined
-def _four(a: Any, b: Any, c: Any, d: Any) -> Any:
-    """The transform of four numbers."""
-    even, odd, left, right = _plus(a, c), _plus(b, d), _minus(a, c), _minus(b, d)
-    return (
-        _plus(even, odd),
-        (left[0] + right[1], left[1] - right[0]),
-        _minus(even, odd),
-        (left[0] - right[1], left[1] + right[0]),
-    )
 
 
 @inlined
@@ -294,18 +282,3 @@ def _get(re: Any, im: Any, index: int) -> Any:
 def _put(re: Any, im: Any, index: int, z: Any) -> None:
     _store(re, index, z[0])
     _store(im, index, z[1])
-
-
-@inlined
-def _plus(a: Any, b: Any) -> Any:
-    return a[0] + b[0], a[1] + b[1]
-
-
-@inlined
-def _minus(a: Any, b: Any) -> Any:
-    return a[0] - b[0], a[1] - b[1]
-
-
-@inlined
-def _times(a: Any, b: Any) -> Any:
-    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]

@@ -22,12 +22,12 @@ from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
 from numba.core import types
 from numba.extending import intrinsic, models, overload, register_model
 
-__all__ = ["DOUBLES", "SINGLES", "Lanes", "inlined"]
+__all__ = ["DOUBLES", "SINGLES", "Lanes", "four", "inlined", "minus", "plus", "times"]
 
 Function = Callable[..., Any]
 
 inlined: Callable[[Function], Function] = numba.njit(forceinline=True)
-"""Compiled into its caller; of a file's own."""
+"""For functions that are compiled into their callers."""
 
 _intrinsic: Callable[[Function], Any] = intrinsic
 _untyped: Any = types
@@ -272,3 +272,32 @@ for _operation, _instruction in _OPERATIONS.items():
 
 SINGLES = Lanes(8, "float32")
 DOUBLES = Lanes(8, "float64")
+
+# Complex numbers, as pairs
+
+
+@inlined
+def plus(a: Any, b: Any) -> Any:
+    return a[0] + b[0], a[1] + b[1]
+
+
+@inlined
+def minus(a: Any, b: Any) -> Any:
+    return a[0] - b[0], a[1] - b[1]
+
+
+@inlined
+def times(a: Any, b: Any) -> Any:
+    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+
+@inlined
+def four(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """The transform of four numbers."""
+    even, odd, left, right = plus(a, c), plus(b, d), minus(a, c), minus(b, d)
+    return (
+        plus(even, odd),
+        (left[0] + right[1], left[1] - right[0]),
+        minus(even, odd),
+        (left[0] - right[1], left[1] + right[0]),
+    )

@@ -119,3 +119,13 @@ def test_real_systems_raise_nothing_but_what_is_so(corpus: Path) -> None:
         assert found(s, s=s, m=m) == {"copy_of_reference"}
         assert "bandwidth" in found(low_passed(s, 1000), s=s, m=m)
         assert "dc" in found(m + 0.05, s=s, m=m)
+
+
+@pytest.mark.parametrize("samples", [300, 1000, 1024, 3 * 1024 + 5, 40_000])
+@pytest.mark.parametrize("cutoff_hz", [700, 3000, 7900])
+def test_the_bandwidth_is_that_of_the_long_term_spectrum(samples: int, cutoff_hz: float) -> None:
+    x = low_passed(np.random.default_rng(0).standard_normal(samples), cutoff_hz)
+    size = min(1024, max(256, 1 << (samples.bit_length() - 1)))
+    frames = x[: samples // size * size].reshape(-1, size) * np.hanning(size + 1)[:-1]
+    power = np.sum(np.abs(np.fft.rfft(frames)) ** 2, axis=0)[1:]
+    assert gaming._bandwidth(x) == np.flatnonzero(power > gaming.BAND_FLOOR * power.max())[-1] + 1

@@ -88,10 +88,11 @@ def _overlap_add(
     x: Signal, taps: Signal, rows: list[int], out: Signal, spectra: dict[tuple[int, int], list[Planes]]
 ) -> None:
     """The convolution of `x` with the named rows of `taps`, to those rows of `out`."""
-    length, batch, times = _split(*_layout(x.size, taps.shape[1]))
+    length, whole = _layout(x.size, taps.shape[1])
+    batch = _smaller(length, whole)
     step = length - taps.shape[1] + 1
     if (length, step) not in spectra:
-        spectra[length, step] = _spectra(x, step, length, batch, times)
+        spectra[length, step] = _spectra(x, step, length, batch, whole // batch)
     work, spare = planes(length, batch), planes(length, batch)
     for channel in rows:
         transfer = _transfer(taps[channel], length)
@@ -117,16 +118,13 @@ def _layout(samples: int, taps: int) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=256)
-def _split(length: int, batch: int) -> tuple[int, int, int]:
-    """The length, and a smaller batch so many times, where that makes the same bytes: less memory stays in the cache
-    from step to step.
-    """
-    times = 1
+def _smaller(length: int, batch: int) -> int:
+    """The smallest part of the batch that makes the same bytes: less memory stays in the cache from step to step."""
     while batch % 2 == 0 and (batch < WIDTH or batch % (2 * WIDTH) == 0):
         if radices(length, batch // 2) != radices(length, batch):
             break
-        batch, times = batch // 2, 2 * times
-    return length, batch, times
+        batch //= 2
+    return batch
 
 
 def _spectra(x: Signal, step: int, length: int, batch: int, times: int) -> list[Planes]:

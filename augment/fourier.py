@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.compiled import kernel
-from manifests.lanes import SINGLES, four, inlined, minus, plus, times
+from manifests.lanes import SINGLES, eight, four, inlined, minus, plus, times
 
 __all__ = ["LEAST_LENGTH", "WIDTH", "Planes", "inverse_product", "planes", "radices", "transform"]
 
@@ -153,23 +153,13 @@ def _interleaving(chunk: int) -> Any:
     return SINGLES.shuffled(4, [order[first : first + WIDTH] for first in range(0, 4 * WIDTH, WIDTH)])
 
 
-_load, _store = SINGLES.load, SINGLES.store
-_load_each_1, _load_each_2, _load_each_4, _load_each_8 = (SINGLES.load_each(often) for often in (1, 2, 4, 8))
+_store, _get, _put = SINGLES.store, SINGLES.get, SINGLES.put
+_repeat = SINGLES.spread
+_load_each_2, _load_each_4, _load_each_8 = (SINGLES.load_each(often) for often in (2, 4, 8))
 _interleave_1, _interleave_2, _interleave_4 = (_interleaving(chunk) for chunk in (1, 2, 4))
 
 
 # -------------------------------------------------------------------------------------------------------- complex
-
-
-@inlined
-def _get(re: Any, im: Any, index: int) -> Any:
-    return _load(re, index), _load(im, index)
-
-
-@inlined
-def _put(re: Any, im: Any, index: int, z: Any) -> None:
-    _store(re, index, z[0])
-    _store(im, index, z[1])
 
 
 @inlined
@@ -273,8 +263,7 @@ def _step_4_2(
 def _step_8(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: int, twiddles: Planes) -> None:
     """Eight numbers are two times four: sums, and differences turned by 0, 1, 2 and 3 eighths."""
     apart = groups * stride
-    h = _load_each_8(np.full(1, _HALF_ROOT), 0)
-    zero = h - h
+    h, zero = _repeat(_HALF_ROOT), _repeat(np.float32(0.0))
     for p in range(groups):
         w1, w2, w3, w4 = (
             _spread(twiddles, 0, p),
@@ -289,12 +278,7 @@ def _step_8(re: Any, im: Any, to_re: Any, to_im: Any, groups: int, stride: int, 
             x1, x5 = _get(re, im, i + apart), _get(re, im, i + 5 * apart)
             x2, x6 = _get(re, im, i + 2 * apart), _get(re, im, i + 6 * apart)
             x3, x7 = _get(re, im, i + 3 * apart), _get(re, im, i + 7 * apart)
-            y0, y2, y4, y6 = four(plus(x0, x4), plus(x1, x5), plus(x2, x6), plus(x3, x7))
-            d1, d2, d3 = minus(x1, x5), minus(x2, x6), minus(x3, x7)
-            d1 = (d1[0] + d1[1]) * h, (d1[1] - d1[0]) * h
-            d2 = d2[1], zero - d2[0]
-            d3 = (d3[1] - d3[0]) * h, zero - (d3[0] + d3[1]) * h
-            y1, y3, y5, y7 = four(minus(x0, x4), d1, d2, d3)
+            y0, y1, y2, y3, y4, y5, y6, y7 = eight(x0, x1, x2, x3, x4, x5, x6, x7, h, zero)
             _put(to_re, to_im, o, y0)
             _put(to_re, to_im, o + stride, times(y1, w1))
             _put(to_re, to_im, o + 2 * stride, times(y2, w2))
@@ -374,7 +358,7 @@ def _put_narrow(re: Any, im: Any, index: int, stride: int, twiddles: Planes, a: 
 def _each(re: Any, im: Any, index: int, often: int) -> Any:
     """Neighbours from `index` on, each `often` times."""
     if often == 1:
-        return _load_each_1(re, index), _load_each_1(im, index)
+        return _get(re, im, index)
     if often == 2:
         return _load_each_2(re, index), _load_each_2(im, index)
     if often == 4:

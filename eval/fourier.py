@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.compiled import kernel
-from manifests.lanes import DOUBLES, four, inlined, minus, plus, times
+from manifests.lanes import DOUBLES, eight, four, inlined, times
 
 __all__ = ["LEAST_SIZE", "Spectra", "add_products", "correlations", "places", "spectra", "total"]
 
@@ -113,7 +113,8 @@ def _constant(array: Any) -> Any:
 # --------------------------------------------------------------------------------------------------------- kernels
 
 _WIDTH = DOUBLES.width
-_load, _store, _spread, _transposed = DOUBLES.load, DOUBLES.store, DOUBLES.spread, DOUBLES.transposed
+_load, _store, _get, _put = DOUBLES.load, DOUBLES.store, DOUBLES.get, DOUBLES.put
+_spread, _transposed = DOUBLES.spread, DOUBLES.transposed
 _HALF_ROOT = 0.5**0.5
 
 
@@ -187,16 +188,7 @@ def _step_8(re: Any, im: Any, apart: int, turns: Any, at: int) -> None:
     for first in range(0, re.size, 8 * apart):
         for k in range(0, apart, _WIDTH):
             i, cos, sin = first + k, at + k, sines + k
-            z0, z1, z2, z3, z4, z5, z6, z7 = _eight(
-                _get(re, im, i),
-                _get(re, im, i + apart),
-                _get(re, im, i + 2 * apart),
-                _get(re, im, i + 3 * apart),
-                _get(re, im, i + 4 * apart),
-                _get(re, im, i + 5 * apart),
-                _get(re, im, i + 6 * apart),
-                _get(re, im, i + 7 * apart),
-            )
+            z0, z1, z2, z3, z4, z5, z6, z7 = _eight_at(re, im, i, apart)
             _put(re, im, i, z0)
             _put(re, im, i + apart, times(z1, _turn(turns, cos, sin)))
             _put(re, im, i + 2 * apart, times(z2, _turn(turns, cos + apart, sin + apart)))
@@ -211,7 +203,7 @@ def _step_8(re: Any, im: Any, apart: int, turns: Any, at: int) -> None:
 def _last_steps(re: Any, im: Any, turns: Any, at: int) -> None:
     """Two steps of radix 8. Between them rows become columns, so that the second, too, goes across vectors."""
     for i in range(0, re.size, _LAST):
-        z0, z1, z2, z3, z4, z5, z6, z7 = _eight_at(re, im, i)
+        z0, z1, z2, z3, z4, z5, z6, z7 = _eight_at(re, im, i, 8)
         z1 = times(z1, _turn(turns, at, at + 56))
         z2 = times(z2, _turn(turns, at + 8, at + 64))
         z3 = times(z3, _turn(turns, at + 16, at + 72))
@@ -221,7 +213,7 @@ def _last_steps(re: Any, im: Any, turns: Any, at: int) -> None:
         z7 = times(z7, _turn(turns, at + 48, at + 104))
         a = _transposed((z0[0], z1[0], z2[0], z3[0], z4[0], z5[0], z6[0], z7[0]))
         b = _transposed((z0[1], z1[1], z2[1], z3[1], z4[1], z5[1], z6[1], z7[1]))
-        z0, z1, z2, z3, z4, z5, z6, z7 = _eight(
+        z0, z1, z2, z3, z4, z5, z6, z7 = eight(
             (a[0], b[0]),
             (a[1], b[1]),
             (a[2], b[2]),
@@ -230,6 +222,8 @@ def _last_steps(re: Any, im: Any, turns: Any, at: int) -> None:
             (a[5], b[5]),
             (a[6], b[6]),
             (a[7], b[7]),
+            _spread(_HALF_ROOT),
+            _spread(0.0),
         )
         _put(re, im, i, z0)
         _put(re, im, i + 8, z1)
@@ -242,43 +236,22 @@ def _last_steps(re: Any, im: Any, turns: Any, at: int) -> None:
 
 
 @inlined
-def _eight_at(re: Any, im: Any, i: int) -> Any:
-    return _eight(
+def _eight_at(re: Any, im: Any, i: int, apart: int) -> Any:
+    """The transform of eight numbers that lie `apart`."""
+    return eight(
         _get(re, im, i),
-        _get(re, im, i + 8),
-        _get(re, im, i + 16),
-        _get(re, im, i + 24),
-        _get(re, im, i + 32),
-        _get(re, im, i + 40),
-        _get(re, im, i + 48),
-        _get(re, im, i + 56),
+        _get(re, im, i + apart),
+        _get(re, im, i + 2 * apart),
+        _get(re, im, i + 3 * apart),
+        _get(re, im, i + 4 * apart),
+        _get(re, im, i + 5 * apart),
+        _get(re, im, i + 6 * apart),
+        _get(re, im, i + 7 * apart),
+        _spread(_HALF_ROOT),
+        _spread(0.0),
     )
-
-
-@inlined
-def _eight(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
-    """The transform of eight numbers: four sums, and four differences turned by 0, 1, 2 and 3 eighths."""
-    half_root = _spread(_HALF_ROOT)
-    s0, s2, s4, s6 = four(plus(a, e), plus(b, f), plus(c, g), plus(d, h))
-    x1, x2, x3 = minus(b, f), minus(c, g), minus(d, h)
-    y1 = (x1[0] + x1[1]) * half_root, (x1[1] - x1[0]) * half_root
-    y2 = x2[1], _spread(0.0) - x2[0]
-    y3 = (x3[1] - x3[0]) * half_root, (_spread(0.0) - x3[0] - x3[1]) * half_root
-    s1, s3, s5, s7 = four(minus(a, e), y1, y2, y3)
-    return s0, s1, s2, s3, s4, s5, s6, s7
 
 
 @inlined
 def _turn(turns: Any, cosine: int, sine: int) -> Any:
     return _load(turns, cosine), _load(turns, sine)
-
-
-@inlined
-def _get(re: Any, im: Any, index: int) -> Any:
-    return _load(re, index), _load(im, index)
-
-
-@inlined
-def _put(re: Any, im: Any, index: int, z: Any) -> None:
-    _store(re, index, z[0])
-    _store(im, index, z[1])

@@ -22,7 +22,7 @@ from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
 from numba.core import types
 from numba.extending import intrinsic, models, overload, register_model
 
-__all__ = ["DOUBLES", "SINGLES", "Lanes", "four", "inlined", "minus", "plus", "times"]
+__all__ = ["DOUBLES", "SINGLES", "Lanes", "eight", "four", "inlined", "minus", "plus", "times"]
 
 Function = Callable[..., Any]
 
@@ -64,18 +64,24 @@ class Lanes:
     @functools.cached_property
     def load(self) -> Any:
         """`load(array, index)`: neighbours from an index on. From an array of float32 to float64, if need be."""
-
-        def load(typing: Any, array: Any, index: Any) -> Any:
-            return self.type(array, types.intp), self._loading(array, self.width, list(range(self.width)))
-
-        return _intrinsic(load)
+        return self.load_each(1)
 
     def load_each(self, times: int) -> Any:
         """`load_each(array, index)`: width / times neighbours, each as often."""
+        count = self.width // times
 
         def load(typing: Any, array: Any, index: Any) -> Any:
-            order = [lane // times for lane in range(self.width)]
-            return self.type(array, types.intp), self._loading(array, self.width // times, order)
+            _, element, align = _NUMBERS[str(array.dtype)]
+
+            def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                place = _place(context, builder, signature, args)
+                few = builder.load(builder.bitcast(place, ir.VectorType(element, count).as_pointer()), align=align)
+                if align < self._align:
+                    few = builder.fpext(few, ir.VectorType(self._element, count))
+                order = _order([lane // times for lane in range(self.width)])
+                return few if times == 1 else builder.shuffle_vector(few, few, order)
+
+            return self.type(array, types.intp), generate
 
         return _intrinsic(load)
 
@@ -104,6 +110,29 @@ class Lanes:
             return types.void(array, types.intp, self.type), generate
 
         return _intrinsic(store)
+
+    @functools.cached_property
+    def get(self) -> Any:
+        """`get(re, im, index)`: complex neighbours, as a pair."""
+        load = self.load
+
+        @inlined
+        def get(re: Any, im: Any, index: int) -> Any:
+            return load(re, index), load(im, index)
+
+        return get
+
+    @functools.cached_property
+    def put(self) -> Any:
+        """`put(re, im, index, pair)`."""
+        store = self.store
+
+        @inlined
+        def put(re: Any, im: Any, index: int, z: Any) -> None:
+            store(re, index, z[0])
+            store(im, index, z[1])
+
+        return put
 
     # Lanes
 
@@ -218,21 +247,6 @@ class Lanes:
 
         return _intrinsic((one, two, three)[count - 1])
 
-    def _loading(self, array: Any, count: int, order: list[int]) -> Function:
-        """Loads `count` neighbours of what the array holds and puts them in order."""
-        _, element, align = _NUMBERS[str(array.dtype)]
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            kind = ir.VectorType(element, count)
-            few = builder.load(
-                builder.bitcast(_place(context, builder, signature, args), kind.as_pointer()), align=align
-            )
-            if align < self._align:
-                few = builder.fpext(few, ir.VectorType(self._element, count))
-            return few if count == self.width else builder.shuffle_vector(few, few, _order(order))
-
-        return generate
-
     def _repeat(self, builder: Any, number: Any) -> Any:
         none = ir.Constant(self.vector, ir.Undefined)
         first = builder.insert_element(none, number, ir.Constant(ir.IntType(32), 0))
@@ -301,3 +315,17 @@ def four(a: Any, b: Any, c: Any, d: Any) -> Any:
         minus(even, odd),
         (left[0] - right[1], left[1] + right[0]),
     )
+
+
+@inlined
+def eight(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any, half_root: Any, zero: Any) -> Any:
+    """The transform of eight numbers: four sums, and four differences turned by 0, 1, 2 and 3 eighths. The last two
+    arguments are the root of 1 / 2 and 0 in every lane.
+    """
+    y0, y2, y4, y6 = four(plus(a, e), plus(b, f), plus(c, g), plus(d, h))
+    d1, d2, d3 = minus(b, f), minus(c, g), minus(d, h)
+    d1 = (d1[0] + d1[1]) * half_root, (d1[1] - d1[0]) * half_root
+    d2 = d2[1], zero - d2[0]
+    d3 = (d3[1] - d3[0]) * half_root, zero - (d3[0] + d3[1]) * half_root
+    y1, y3, y5, y7 = four(minus(a, e), d1, d2, d3)
+    return y0, y1, y2, y3, y4, y5, y6, y7
